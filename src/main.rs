@@ -1,0 +1,3 @@
+//! The `exitpool` program.
+
+fn main() {}
