@@ -1,1 +1,38 @@
 //! exitpool keeps a Linux host's pool of Tor SOCKS5 proxies as a YAML file in Git says it should be.
+//!
+//! # The map
+//!
+//! One process, `exitpool run`, holds these long-lived tasks:
+//!
+//! | task | reads | writes |
+//! |---|---|---|
+//! | `daemon` loop | the wake-up channel and the resync timer | nothing: it calls `reconcile` and publishes its outcome |
+//! | `source` watcher | the file's directory, or the local repository's refs | the wake-up channel |
+//! | [`tor`] actor, one per instance | the control socket, a pidfd | the wake-up channel; answers commands |
+//! | [`firewall`] listener | netlink's rule generations | the wake-up channel |
+//! | `status::http` server | the published `status::Status` | nothing, ever |
+//! | `cli::socket` server | the AF_UNIX socket in the runtime directory | the wake-up channel and the daemon's requests |
+//!
+//! A wake-up carries no payload: it means 'look again'. A pass then observes the world, plans the
+//! difference to the desired state, applies it, verifies by observing and planning again, and publishes.
+//!
+//! ```text
+//! source ── Candidate{revision, bytes} ──► desired ── Desired ──┐
+//!                                                               ▼
+//! tor control sockets, process table ──┐                    plan()  ── Plan ──► apply ──► verify
+//! firewall driver: read back ──────────┴── observe ── Observed ─┘                            │
+//!                                                                                            ▼
+//!                                 status page · JSON API · metrics · CLI · audit ◄── Status (watch channel)
+//! ```
+//!
+//! An arrow of imports goes only to the right:
+//! `main → cli → daemon → reconcile → {apply, verify, plan, observe, status} → {tor, firewall, export, alert, audit} → {desired, error, sys}`.
+//! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
+
+pub mod desired;
+pub mod error;
+pub mod firewall;
+pub mod observe;
+pub mod plan;
+pub mod sys;
+pub mod tor;

@@ -1,0 +1,255 @@
+//! The desired state: what one revision of the source says the host should be.
+//!
+//! `load::load` turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
+//! validates again, and nothing here touches the host.
+//!
+//! - `document` has the file's own types, one to one (serde, schemars); they say what may be written.
+//! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
+
+pub mod country;
+pub mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use country::Country;
+pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
+
+/// The validated content of one revision of the source.
+///
+/// The default value is an empty pool with the defaults of every field, as if the file were `version: 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    /// The pools, in the file's order; names are unique and ports do not overlap.
+    pub pools: Vec<Pool>,
+    /// Who may reach what.
+    pub access: Access,
+    /// How the firewall is kept.
+    pub firewall: FirewallPolicy,
+    /// How the difference is removed.
+    pub reconcile: ReconcilePolicy,
+    /// How nodes are judged.
+    pub health: HealthPolicy,
+    /// What `exports` says; read by nothing but its own room.
+    pub exports: Exports,
+}
+
+/// A named group of nodes with one policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The pool's name.
+    pub name: PoolName,
+    /// How many nodes it has.
+    pub size: u16,
+    /// The countries its exits may stand in; empty means any.
+    pub countries: BTreeSet<Country>,
+    /// The address on which its nodes' SOCKS ports listen.
+    pub listen: IpAddr,
+    /// Node `i` listens on `socks_port + i`.
+    pub socks_port: u16,
+    /// How often a node changes its exit; `None` leaves it to tor.
+    pub rotate_every: Option<Duration>,
+    /// How many nodes share one tor process.
+    pub nodes_per_instance: NonZeroU16,
+    /// Which exits its nodes may use.
+    pub exits: ExitPolicy,
+    /// Extra torrc options, by name; a name may have several values.
+    pub torrc: BTreeMap<String, Vec<String>>,
+}
+
+/// Which exits the nodes of a pool may use, beyond their country.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExitPolicy {
+    /// No two nodes leave from one address.
+    pub distinct: bool,
+    /// No two nodes leave from one IPv4 subnet of this prefix length.
+    pub avoid_shared_subnet: Option<u8>,
+    /// Only these exits.
+    pub pin: BTreeSet<Fingerprint>,
+    /// Never these exits.
+    pub exclude: BTreeSet<Fingerprint>,
+}
+
+/// Who may reach what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Who may reach the SOCKS ports; empty means nobody but this host.
+    pub socks: BTreeSet<IpNet>,
+    /// Who may reach the status page; empty means nobody but this host.
+    pub panel: BTreeSet<IpNet>,
+}
+
+/// Which driver keeps the firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriverChoice {
+    /// Whatever this host has.
+    #[default]
+    Auto,
+    /// Our own nftables table.
+    Nftables,
+    /// Our own iptables chains.
+    Iptables,
+    /// ufw's allow entries in front of the guard.
+    Ufw,
+    /// firewalld's policy in front of the guard.
+    Firewalld,
+    /// No firewall at all.
+    None,
+}
+
+/// How the firewall is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallPolicy {
+    /// The driver.
+    pub driver: DriverChoice,
+    /// TCP ports that are always closed from outside.
+    pub control_ports: RangeInclusive<u16>,
+    /// How many echo requests a second are answered; the rest is dropped.
+    pub icmp_per_second: u32,
+    /// How long a change may stay unconfirmed.
+    pub confirm_within: Duration,
+}
+
+impl Default for FirewallPolicy {
+    fn default() -> Self {
+        Self {
+            driver: DriverChoice::Auto,
+            control_ports: 40_000..=40_099,
+            icmp_per_second: 10,
+            confirm_within: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Whether drift is removed or only reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SelfHeal {
+    /// Drift is removed.
+    #[default]
+    On,
+    /// Drift is reported and left alone.
+    Report,
+}
+
+/// How the difference between desired and observed is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconcilePolicy {
+    /// Whether drift is removed or only reported.
+    pub self_heal: SelfHeal,
+    /// How long the daemon waits without a wake-up before it looks again.
+    pub resync_every: Duration,
+    /// The share of a pool's nodes that a rolling change may make unavailable, in percent.
+    pub max_unavailable_percent: u8,
+}
+
+impl Default for ReconcilePolicy {
+    fn default() -> Self {
+        Self { self_heal: SelfHeal::On, resync_every: Duration::from_secs(30), max_unavailable_percent: 25 }
+    }
+}
+
+/// How nodes are judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthPolicy {
+    /// Failed checks in a row after which an instance is restarted.
+    pub restart_after: u32,
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self { restart_after: 3 }
+    }
+}
+
+/// What the consumers' lists will be made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exports {
+    /// The host written into the lists.
+    pub advertise: Option<String>,
+}
+
+/// One SOCKS endpoint of a pool; what a consumer connects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// `<pool>-<index>`.
+    pub name: NodeName,
+    /// Where it listens.
+    pub socks: SocketAddr,
+}
+
+/// One tor process as desired: the nodes it serves and the policy they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The name of its first node.
+    pub name: InstanceName,
+    /// The pool it belongs to.
+    pub pool: PoolName,
+    /// The nodes it serves; never empty.
+    pub nodes: Vec<Node>,
+    /// The countries its exits may stand in; empty means any.
+    pub countries: BTreeSet<Country>,
+    /// Which exits its nodes may use, beyond their country.
+    pub exits: ExitPolicy,
+    /// Extra torrc options, by name.
+    pub torrc: BTreeMap<String, Vec<String>>,
+    /// Who may use its SOCKS ports, as tor's own second layer; `None` when the list is too long for it.
+    pub socks_allow: Option<BTreeSet<IpNet>>,
+}
+
+/// The longest whitelist that is repeated inside tor: beyond it a policy slows every connection and gains nothing.
+pub const MAX_SOCKS_POLICY_ENTRIES: usize = 256;
+
+impl Desired {
+    /// Lists the instances of all pools, in the file's order.
+    pub fn instances(&self) -> Vec<Instance> {
+        self.pools.iter().flat_map(|pool| pool.instances(&self.access)).collect()
+    }
+
+    /// Finds a pool by its name.
+    pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        self.pools.iter().find(|pool| &pool.name == name)
+    }
+
+    /// Counts the nodes of all pools.
+    pub fn size(&self) -> usize {
+        self.pools.iter().map(|pool| usize::from(pool.size)).sum()
+    }
+}
+
+impl Pool {
+    /// Lists the pool's nodes, by index.
+    pub fn nodes(&self) -> Vec<Node> {
+        (0..self.size)
+            .map(|index| Node {
+                name: NodeName::of(&self.name, index),
+                socks: SocketAddr::new(self.listen, self.socks_port + index),
+            })
+            .collect()
+    }
+
+    /// Groups the pool's nodes into instances.
+    ///
+    /// One tor process per node: `nodes_per_instance` is accepted and not yet acted on.
+    fn instances(&self, access: &Access) -> Vec<Instance> {
+        let socks_allow = (access.socks.len() <= MAX_SOCKS_POLICY_ENTRIES).then(|| access.socks.clone());
+        self.nodes()
+            .into_iter()
+            .map(|node| Instance {
+                name: InstanceName::from_first_node(&node.name),
+                pool: self.name.clone(),
+                nodes: vec![node],
+                countries: self.countries.clone(),
+                exits: self.exits.clone(),
+                torrc: self.torrc.clone(),
+                socks_allow: socks_allow.clone(),
+            })
+            .collect()
+    }
+}

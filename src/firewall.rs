@@ -1,0 +1,90 @@
+//! The firewall: the rule model, which is pure, and the drivers, which speak to the host.
+//!
+//! Closing is done by our own object alone, the guard. A driver compiles a [`model::Guard`] into its own language,
+//! puts it in place in one transaction, reads it back and says in which ways it differs. It never touches what is
+//! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
+
+pub mod model;
+
+use async_trait::async_trait;
+
+use crate::error::{Classify, Kind};
+use crate::observe::{Observation, ObservedGuard};
+use model::Guard;
+
+/// Speaks to one firewall.
+#[async_trait]
+pub trait Firewall: Send + Sync {
+    /// The driver's name, as in the desired state.
+    fn name(&self) -> &'static str;
+
+    /// Reads the guard back and compares it with `wanted`, in canonical form.
+    ///
+    /// `Exact` names the guard that stands there: `wanted` itself, or another one that this driver would compile to
+    /// exactly what was read. Anything else of ours is `Altered`, with one sentence a difference, in the words that
+    /// an operator reads: what stands there and should not, what should and does not.
+    async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard>;
+
+    /// Puts the guard in place, in one transaction, without a moment in which a blocked packet passes.
+    async fn apply(&self, guard: &Guard) -> Result<(), FirewallError>;
+
+    /// Removes everything of ours.
+    async fn remove(&self) -> Result<(), FirewallError>;
+
+    /// Waits until somebody has changed the firewall's rules.
+    ///
+    /// A hint to look again, with no promise about what has changed: a driver without such news waits for ever.
+    async fn changed(&self);
+}
+
+/// Why a driver could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// The tool could not be started.
+    #[error("cannot run {tool}: install it, or choose another firewall.driver")]
+    Missing {
+        /// The program.
+        tool: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tool ran and refused.
+    #[error("{tool} refused: {stderr}")]
+    Refused {
+        /// The program.
+        tool: &'static str,
+        /// What it wrote on its standard error, shortened.
+        stderr: String,
+    },
+    /// The tool did not end in time and was stopped.
+    #[error("{tool} did not end within {seconds} s")]
+    Deadline {
+        /// The program.
+        tool: &'static str,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The tool's answer was not understood.
+    #[error("cannot understand the answer of {tool}: {what}")]
+    Unreadable {
+        /// The program.
+        tool: &'static str,
+        /// What was wrong with it.
+        what: String,
+    },
+    /// This build has no such driver.
+    #[error("firewall.driver `{0}` is not available yet: use nftables or none")]
+    Unavailable(&'static str),
+}
+
+impl Classify for FirewallError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Missing { .. } => Kind::Host,
+            Self::Deadline { .. } => Kind::Timeout,
+            Self::Unavailable(_) => Kind::Desired,
+            Self::Refused { .. } | Self::Unreadable { .. } => Kind::Firewall,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The snapshot of the world: what a pass plans against.
+//!
+//! The types here are plain data; [`collect`] asks the drivers and fills them in. Nothing here decides anything.
+//! Every object is absent, present or unknown, and unknown is never taken for absent: what could not be observed is
+//! neither destroyed nor replaced nor started a second time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Fingerprint, InstanceName};
+use crate::firewall::model::Guard;
+use crate::tor::options::RunningOptions;
+use crate::tor::relays::Relays;
+
+/// What is known about one object.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation<T> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// It is there, like this.
+    Present(T),
+    /// It could not be observed, for this reason.
+    Unknown(String),
+}
+
+impl<T> Observation<T> {
+    /// The object, where it is present.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Why the object could not be observed, where that is so.
+    pub fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Unknown(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether it is certain that the object is not there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// A snapshot of the world.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observed {
+    /// The instances that are ours: those with a directory of ours, and those with a process that runs in one.
+    pub instances: BTreeMap<InstanceName, Instance>,
+    /// The relays of the consensus, from a bootstrapped instance; absent while there is none.
+    pub relays: Observation<Relays>,
+    /// The guard, as read back; absent where the driver has nothing of ours.
+    pub guard: Observation<ObservedGuard>,
+    /// Listening TCP sockets of others, at the addresses that nodes want.
+    pub strangers: BTreeMap<SocketAddr, Stranger>,
+    /// The tor program.
+    pub tor: Observation<TorProgram>,
+}
+
+/// An instance of ours, as observed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Instance {
+    /// The text of its torrc on disk; absent when there is no file.
+    pub torrc: Observation<String>,
+    /// Its process.
+    pub process: Observation<Process>,
+    /// What its control socket says; absent while there is no process.
+    pub control: Observation<Control>,
+}
+
+/// A tor process of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The process id.
+    pub pid: u32,
+    /// When it started, in clock ticks after boot: with the pid it names one process for ever.
+    pub started: u64,
+}
+
+/// What an instance says of itself over its control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// tor's version, `0.4.9.11`.
+    pub version: String,
+    /// The options that differ from tor's defaults.
+    pub options: RunningOptions,
+    /// How far it has come.
+    pub bootstrap: Bootstrap,
+    /// Whether it has built a circuit that can carry a stream.
+    pub circuit_established: bool,
+    /// Whether tor believes that the network is reachable; `None` until it knows.
+    pub network_live: Option<bool>,
+    /// The addresses on which SOCKS listens.
+    pub socks_listeners: BTreeSet<SocketAddr>,
+    /// The exit that its connections leave from; `None` until a circuit is built.
+    pub exit: Option<ObservedExit>,
+    /// How long its latest circuit took to build, in milliseconds.
+    pub latency_ms: Option<u32>,
+}
+
+/// How far a tor process has bootstrapped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bootstrap {
+    /// In percent; 100 is done.
+    pub progress: u8,
+    /// tor's own sentence for it.
+    pub summary: String,
+    /// What tor asks to be warned of, where it does.
+    pub warning: Option<String>,
+}
+
+/// An exit, as an instance uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedExit {
+    /// The relay.
+    pub fingerprint: Fingerprint,
+    /// Whether a stream runs through it now; otherwise it is the newest idle circuit's, a good guess.
+    pub confirmed: bool,
+}
+
+/// The guard as read back from the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservedGuard {
+    /// It is exactly this guard.
+    Exact(Guard),
+    /// It is there and differs from every guard we would make, in these ways.
+    Altered(Vec<String>),
+}
+
+/// A listening socket that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// The address it listens on, which may be a wildcard.
+    pub listens_on: SocketAddr,
+    /// Its process id and name, where they can be seen.
+    pub process: Option<(u32, String)>,
+}
+
+/// The tor program on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TorProgram {
+    /// Where it stands.
+    pub path: String,
+    /// Its version, `0.4.9.11`.
+    pub version: String,
+}

@@ -1,0 +1,208 @@
+//! Steps are data: a closed set of idempotent changes, each with the object it changes and the reason why.
+//!
+//! A step's `Display` is the one sentence that `plan`, the log, the audit trail and the page show.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::InstanceName;
+use crate::firewall::model::Guard;
+use crate::tor::options::OptionChange;
+
+/// What a step, a wait or a condition is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// The guard in the firewall.
+    Guard,
+    /// An instance, with the nodes it serves.
+    Instance(InstanceName),
+}
+
+/// The sort of an [`Object`]; a closed set, fit for a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// The guard.
+    Guard,
+    /// An instance.
+    Instance,
+}
+
+/// Why a step exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Desired moved: the object's wish is not the one that was applied last.
+    Change,
+    /// The world moved: the wish is the same, and the object is not as it was left.
+    Drift,
+    /// The work goes on that an earlier step began: a started instance is given its exits.
+    Progress,
+    /// The Tor network moved: a new consensus has other exits for the same wish.
+    Consensus,
+}
+
+/// One idempotent change of one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it changes.
+    pub object: Object,
+    /// Why.
+    pub cause: Cause,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Puts the guard in place where there is none.
+    InstallGuard {
+        /// The guard.
+        guard: Guard,
+    },
+    /// Makes the guard another one.
+    UpdateGuard {
+        /// The guard it becomes.
+        guard: Guard,
+        /// What is different, one sentence each.
+        differences: Vec<String>,
+    },
+    /// Removes everything of ours from the firewall.
+    RemoveGuard,
+    /// Starts an instance that has no process.
+    StartInstance {
+        /// Its torrc.
+        torrc: String,
+        /// Whether its directory has to be made as well, or was there before.
+        fresh: bool,
+    },
+    /// Stops an instance and starts it again with another torrc.
+    ReplaceInstance {
+        /// Its torrc.
+        torrc: String,
+        /// What is different and cannot be changed while it runs, one sentence each.
+        differences: Vec<String>,
+    },
+    /// Sets options of a running instance.
+    SetOptions {
+        /// The options.
+        changes: Vec<OptionChange>,
+    },
+    /// Writes the torrc that an instance will read at its next start.
+    WriteTorrc {
+        /// Its torrc.
+        torrc: String,
+    },
+    /// Stops an instance and removes its directories.
+    DestroyInstance,
+}
+
+/// What a step does to the number of objects: Terraform's four marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// `+ create`
+    Create,
+    /// `~ update in place`
+    Update,
+    /// `-/+ replace`
+    Replace,
+    /// `- destroy`
+    Destroy,
+}
+
+impl Step {
+    /// The step's mark.
+    pub fn mark(&self) -> Mark {
+        match self.action {
+            Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
+            Action::UpdateGuard { .. } | Action::SetOptions { .. } | Action::WriteTorrc { .. } => Mark::Update,
+            Action::ReplaceInstance { .. } => Mark::Replace,
+            Action::RemoveGuard | Action::DestroyInstance => Mark::Destroy,
+        }
+    }
+}
+
+impl Object {
+    /// The object's sort.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Guard => ObjectKind::Guard,
+            Self::Instance(_) => ObjectKind::Instance,
+        }
+    }
+}
+
+impl ObjectKind {
+    /// All sorts.
+    pub const ALL: [Self; 2] = [Self::Guard, Self::Instance];
+
+    /// The sort as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guard => f.write_str("firewall guard"),
+            Self::Instance(name) => write!(f, "node {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Create => "+",
+            Self::Update => "~",
+            Self::Replace => "-/+",
+            Self::Destroy => "-",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Change => "change",
+            Self::Drift => "drift",
+            Self::Progress => "progress",
+            Self::Consensus => "consensus",
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.mark(), self.object, self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InstallGuard { .. } => f.write_str("will be created"),
+            Self::UpdateGuard { differences, .. } => write!(f, "will be updated in place: {}", differences.join("; ")),
+            Self::RemoveGuard => f.write_str("will be destroyed"),
+            Self::StartInstance { fresh: true, .. } => f.write_str("will be created"),
+            Self::StartInstance { fresh: false, .. } => f.write_str("will be started: its tor is not running"),
+            Self::ReplaceInstance { differences, .. } => write!(f, "must be replaced: {}", differences.join("; ")),
+            Self::SetOptions { changes } => {
+                f.write_str("will be updated in place: ")?;
+                let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
+            Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
+            Self::DestroyInstance => f.write_str("will be destroyed"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The only doors to the operating system: the clock, commands, files, signals, sd_notify.

@@ -1,0 +1,150 @@
+//! tor: rendering what it is told (pure), its processes, its control sockets, its relays.
+//!
+//! - [`torrc`] and [`options`] say what an instance should be told, as values; they do no I/O.
+//! - [`relays`] knows the consensus, and which exits a wish allows.
+//! - The driver behind [`Tor`] starts, adopts, asks, tells and stops real processes.
+//!
+//! What to do is decided elsewhere, in `plan`.
+
+pub mod options;
+pub mod relays;
+pub mod torrc;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::desired::InstanceName;
+use crate::error::{Classify, Kind};
+use crate::observe::{Instance, Observation, TorProgram};
+use options::OptionChange;
+use relays::Relays;
+
+/// What the tor driver sees in one look.
+#[derive(Debug, Clone, Default)]
+pub struct TorObservation {
+    /// The instances of ours, by name.
+    pub instances: BTreeMap<InstanceName, Instance>,
+    /// The relays, from a bootstrapped instance.
+    pub relays: Observation<Relays>,
+    /// The tor program.
+    pub program: Observation<TorProgram>,
+}
+
+/// Speaks to the tor processes that are ours.
+#[async_trait]
+pub trait Tor: Send + Sync {
+    /// Looks at every instance of ours: directory, process, control socket.
+    async fn observe(&self) -> TorObservation;
+
+    /// Starts an instance: its directories, its torrc checked by tor itself, its process, until its control socket
+    /// answers. A process of an earlier start is never left beside it.
+    async fn start(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError>;
+
+    /// Sets options of a running instance at once, all or none.
+    async fn set_options(&self, name: &InstanceName, changes: &[OptionChange]) -> Result<(), TorError>;
+
+    /// Writes the torrc of an instance, after tor itself has checked it; the process is left alone.
+    async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError>;
+
+    /// Stops the process, gently at first, and waits until it is gone; its directories stay.
+    async fn stop(&self, name: &InstanceName) -> Result<(), TorError>;
+
+    /// Stops the process and removes its directories.
+    async fn destroy(&self, name: &InstanceName) -> Result<(), TorError>;
+
+    /// Waits until an instance has something new to say: an event of its control socket, or its death.
+    async fn changed(&self);
+}
+
+/// Why the tor driver could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum TorError {
+    /// The tor program is missing or unusable.
+    #[error("cannot run {path}: install tor {minimum} or newer, or say where it is with --tor")]
+    Program {
+        /// Where it was looked for.
+        path: String,
+        /// The oldest version that will do.
+        minimum: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tor program is too old.
+    #[error("{path} is tor {version}, and {minimum} is the oldest that will do: install a newer one")]
+    TooOld {
+        /// Where it stands.
+        path: String,
+        /// Its version.
+        version: String,
+        /// The oldest version that will do.
+        minimum: &'static str,
+    },
+    /// A file or directory cannot be used.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// tor refused a torrc before it was used.
+    #[error("tor refuses the torrc of {instance}: {reason}")]
+    Torrc {
+        /// The instance.
+        instance: InstanceName,
+        /// tor's own words.
+        reason: String,
+    },
+    /// The process ended while it was waited for.
+    #[error("tor of {instance} ended at its start: {reason}")]
+    Died {
+        /// The instance.
+        instance: InstanceName,
+        /// The last warnings of its log.
+        reason: String,
+    },
+    /// The control socket refused a command.
+    #[error("tor of {instance} refused {command}: {reply}")]
+    Refused {
+        /// The instance.
+        instance: InstanceName,
+        /// The command's first word.
+        command: &'static str,
+        /// tor's own words, with their code.
+        reply: String,
+    },
+    /// The control socket cannot be used.
+    #[error("cannot speak to tor of {instance}: {reason}")]
+    Control {
+        /// The instance.
+        instance: InstanceName,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Something did not happen in time.
+    #[error("tor of {instance} did not {action} within {seconds} s")]
+    Deadline {
+        /// The instance.
+        instance: InstanceName,
+        /// What was waited for.
+        action: &'static str,
+        /// The deadline.
+        seconds: u64,
+    },
+}
+
+impl Classify for TorError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Program { .. } | Self::TooOld { .. } | Self::File { .. } => Kind::Host,
+            Self::Torrc { .. } => Kind::Desired,
+            Self::Deadline { .. } => Kind::Timeout,
+            Self::Died { .. } | Self::Refused { .. } | Self::Control { .. } => Kind::Tor,
+        }
+    }
+}

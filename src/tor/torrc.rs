@@ -1,0 +1,1 @@
+//! The torrc of an instance: what it is told at its start. Pure.
