@@ -238,3 +238,6 @@ impl AccessLists {
         self.socks.iter().any(|network| network.contains(&address.to_canonical()))
     }
 }
+
+#[cfg(test)]
+mod tests;
