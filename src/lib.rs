@@ -34,5 +34,6 @@ pub mod error;
 pub mod firewall;
 pub mod observe;
 pub mod plan;
+pub mod status;
 pub mod sys;
 pub mod tor;
