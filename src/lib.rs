@@ -35,4 +35,5 @@ pub mod firewall;
 pub mod observe;
 pub mod plan;
 pub mod sys;
+pub mod testnet;
 pub mod tor;
