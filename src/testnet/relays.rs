@@ -40,7 +40,8 @@ pub async fn forge(programs: &Programs, directory: &Path, member: &Member) -> Re
     // tor-gencert insists on a passphrase for the identity key, which nobody will need again.
     run(gencert.args(["--passphrase-fd", "0"]), "unused\n").await?;
     let mut list = Command::new(&programs.tor);
-    list.args(["--quiet", "--defaults-torrc", "/dev/null", "-f", "/dev/null", "--DataDirectory"]).arg(&data);
+    let empty = empty_torrc(directory)?;
+    list.args(["--quiet", "--defaults-torrc"]).arg(&empty).arg("-f").arg(&empty).arg("--DataDirectory").arg(&data);
     list.args(["--Nickname", &member.nickname, "--ORPort", &OR_PORT.to_string(), "--SocksPort", "0"]);
     run(list.arg("--list-fingerprint"), "").await?;
     Ok(AuthorityLine {
@@ -75,7 +76,8 @@ impl Relay {
         let log = File::create(&path).map_err(Error::file("write", &path))?;
         let same = log.try_clone().map_err(Error::file("write", &path))?;
         let mut command = programs.inside(namespace, &programs.tor);
-        command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(torrc_path(directory, &member.nickname));
+        command.arg("--defaults-torrc").arg(empty_torrc(directory)?);
+        command.arg("-f").arg(torrc_path(directory, &member.nickname));
         command.stdin(Stdio::null()).stdout(log).stderr(same).kill_on_drop(true);
         // Ctrl-C on a terminal is meant for who started the network; it removes the network in its own time.
         command.process_group(0);
@@ -106,6 +108,13 @@ impl Relay {
 pub fn write_torrc(torrc: &RelayTorrc<'_>) -> Result<(), Error> {
     let path = torrc_path(torrc.directory, &torrc.member.nickname);
     fs::write(&path, torrc.render()).map_err(Error::file("write", path))
+}
+
+/// Writes a torrc without options: it keeps the host's defaults out, and tor does not take `/dev/null` for a torrc.
+fn empty_torrc(directory: &Path) -> Result<PathBuf, Error> {
+    let path = directory.join("empty.torrc");
+    fs::write(&path, "").map_err(Error::file("write", &path))?;
+    Ok(path)
 }
 
 /// Where a relay's torrc is.

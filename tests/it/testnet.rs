@@ -177,8 +177,15 @@ impl Leftovers {
 async fn start_client(network: &Testnet, home: &Path, exits: &[&Exit]) -> Child {
     let fingerprints: Vec<_> = exits.iter().map(|exit| exit.fingerprint.to_string()).collect();
     let mut tor = network.command("tor");
-    tor.arg("--defaults-torrc").arg(network.torrc_defaults()).args(["-f", "/dev/null", "--DataDirectory"]);
-    tor.arg(home.join("client")).args(["--SocksPort", "127.0.0.1:9050", "--GeoIPFile", "/dev/null"]);
+    let torrc = home.join("torrc");
+    fs::write(&torrc, "").unwrap();
+    tor.arg("--defaults-torrc").arg(network.torrc_defaults()).arg("-f").arg(torrc);
+    tor.arg("--DataDirectory").arg(home.join("client")).args([
+        "--SocksPort",
+        "127.0.0.1:9050",
+        "--GeoIPFile",
+        "/dev/null",
+    ]);
     tor.args(["--GeoIPv6File", "/dev/null", "--Log", "notice stdout", "--ExitNodes", &fingerprints.join(",")]);
     let mut client = tor.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut log = BufReader::new(client.stdout.take().unwrap());
