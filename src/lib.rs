@@ -36,4 +36,5 @@ pub mod observe;
 pub mod plan;
 pub mod status;
 pub mod sys;
+pub mod testnet;
 pub mod tor;
