@@ -29,6 +29,7 @@
 //! `main → cli → daemon → reconcile → {apply, verify, plan, observe, status} → {tor, firewall, export, alert, audit} → {desired, error, sys}`.
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
+pub mod apply;
 pub mod desired;
 pub mod error;
 pub mod firewall;

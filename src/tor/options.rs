@@ -45,6 +45,21 @@ pub struct OptionChange {
     pub to: Vec<String>,
 }
 
+/// The option that opens SOCKS ports.
+pub const SOCKS_PORT: &str = "SocksPort";
+/// The option that names the exits.
+pub const EXIT_NODES: &str = "ExitNodes";
+
+impl OptionChange {
+    /// The exits that an instance used so far, where this change gives it others.
+    pub fn exits_before(&self) -> Option<BTreeSet<Fingerprint>> {
+        if self.name != EXIT_NODES || self.from.is_empty() || self.to.is_empty() {
+            return None;
+        }
+        self.from.iter().flat_map(|list| list.split(',')).map(|exit| exit.parse().ok()).collect()
+    }
+}
+
 /// Which exits an instance is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExitChoice {
