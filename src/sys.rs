@@ -1,1 +1,3 @@
 //! The only doors to the operating system: the clock, commands, files, signals, sd_notify.
+
+pub mod command;
