@@ -164,7 +164,8 @@ fn judge(output: &Output) -> Result<(), FirewallError> {
     let stderr: String = output.stderr.chars().take(MAX_STDERR_CHARS).collect();
     // Without rights nft may go on with an empty cache, and list nothing. A single command that is not permitted is
     // another thing: somebody owns the table.
-    if ["you must be root", "cache initialization failed: Operation not permitted"].iter().any(|it| stderr.contains(it)) {
+    if ["you must be root", "cache initialization failed: Operation not permitted"].iter().any(|it| stderr.contains(it))
+    {
         return Err(FirewallError::Forbidden { tool: NFT, stderr: first_line(&stderr) });
     }
     if output.status.success() { Ok(()) } else { Err(FirewallError::Refused { tool: NFT, stderr }) }

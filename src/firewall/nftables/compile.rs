@@ -57,10 +57,11 @@ pub fn table() -> NfListObject<'static> {
 /// The chains and the sets, empty: they are the same for every guard.
 pub fn frame() -> Vec<NfListObject<'static>> {
     let whitelists = WHITELISTS.iter().flat_map(|list| {
-        [set(list.v4, SetType::Ipv4Addr), set(list.v6, SetType::Ipv6Addr), chain(Chain {
-            name: list.chain.into(),
-            ..Chain::default()
-        })]
+        [
+            set(list.v4, SetType::Ipv4Addr),
+            set(list.v6, SetType::Ipv6Addr),
+            chain(Chain { name: list.chain.into(), ..Chain::default() }),
+        ]
     });
     let guard = chain(Chain {
         name: GUARD.into(),
@@ -122,9 +123,8 @@ fn guard_rules(guard: &Guard) -> impl Iterator<Item = Rule<'static>> {
     ];
     let control = guard.control_ports.map(|ports| rule(GUARD, CONTROL, vec![to(ports), count(), drop()]));
     let socks = guard.socks_ports.iter().map(|&ports| rule(GUARD, SOCKS, vec![to(ports), jump("socks")]));
-    let panel = guard.panel_port.map(|port| {
-        rule(GUARD, PANEL, vec![to(Ports { first: port, last: port }), jump("panel")])
-    });
+    let panel =
+        guard.panel_port.map(|port| rule(GUARD, PANEL, vec![to(Ports { first: port, last: port }), jump("panel")]));
     let icmp = [("icmp", ICMP_V4), ("icmpv6", "exitpool:icmp6")]
         .map(|(protocol, comment)| rule(GUARD, comment, icmp_statements(protocol, guard.icmp_per_second)));
     let closing: Vec<Rule> = control.into_iter().chain(socks).chain(panel).chain(icmp).collect();

@@ -103,9 +103,12 @@ fn unmatched<'a>(these: &'a [Rule], those: &'a [Rule]) -> impl Iterator<Item = (
 fn properties(place: &str, wanted: &Properties, seen: &Properties) -> Vec<String> {
     let differing = pairs(wanted, seen).filter(|(_, wanted, seen)| wanted != seen);
     let sentences = differing.map(|(key, wanted, seen)| match (wanted, seen) {
-        (Some(wanted), Some(seen)) => format!("its {key} is {} instead of {}", compact(seen), compact(wanted)),
-        (Some(wanted), None) => format!("it lacks the {key} {}", compact(wanted)),
-        (None, seen) => format!("it has the {key} {}", seen.map_or_else(String::new, compact)),
+        (Some(wanted), Some(seen)) => {
+            let verb = if seen.is_array() { "are" } else { "is" };
+            format!("{key} {verb} {} instead of {}", compact(seen), compact(wanted))
+        }
+        (Some(wanted), None) => format!("{key} {} is missing", compact(wanted)),
+        (None, seen) => format!("{key} {} should not be there", seen.map_or_else(String::new, compact)),
     });
     capped(place, sentences.collect())
 }

@@ -170,11 +170,10 @@ mod tests {
     fn a_range_that_is_no_network_is_shown_as_range() {
         assert_eq!(shown(&set(&["10.0.0.1-10.0.0.4"])), ["10.0.0.1-10.0.0.4"]);
         let networks = set(&["10.0.0.1-10.0.0.4"]).networks();
-        assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), [
-            "10.0.0.1/32",
-            "10.0.0.2/31",
-            "10.0.0.4/32"
-        ]);
+        assert_eq!(
+            networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"]
+        );
     }
 
     #[test]
@@ -187,12 +186,10 @@ mod tests {
     fn differences_are_exact() {
         let left = set(&["10.0.0.0-10.0.0.255", "10.0.2.0-10.0.2.9", "::1-::9"]);
         let right = set(&["10.0.0.7", "10.0.0.255-10.0.2.3", "::-::4", "::8-::20"]);
-        assert_eq!(shown(&left.without(&right)), [
-            "10.0.0.0-10.0.0.6",
-            "10.0.0.8-10.0.0.254",
-            "10.0.2.4-10.0.2.9",
-            "::5-::7"
-        ]);
+        assert_eq!(
+            shown(&left.without(&right)),
+            ["10.0.0.0-10.0.0.6", "10.0.0.8-10.0.0.254", "10.0.2.4-10.0.2.9", "::5-::7"]
+        );
         assert_eq!(left.without(&left), Intervals::default());
         assert_eq!(left.without(&Intervals::default()), left);
     }

@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(shown(json!([port(json!(22)), {"accept": null}])), "tcp dport 22 accept");
         assert_eq!(shown(json!([port(json!({"range": [1, 9]})), {"jump": {"target": "x"}}])), "tcp dport 1-9 jump x");
         assert_eq!(shown(json!([port(json!({"set": [1, 9]})), {"counter": null}])), "tcp dport { 1, 9 } counter");
-        let transit = json!({"match": {"op": "!=", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}});
+        let transit =
+            json!({"match": {"op": "!=", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}});
         assert_eq!(shown(json!([transit, {"return": null}])), "fib daddr type != local return");
         let limit = json!({"limit": {"rate": 10, "burst": 20, "per": "second", "inv": true}});
         assert_eq!(shown(json!([limit, {"drop": null}])), "limit rate over 10/second burst 20 packets drop");

@@ -21,12 +21,7 @@ struct Tampering {
 /// Makes `$1` the handle of the rule whose comment is named.
 macro_rules! with_handle {
     ($comment:literal, $command:literal) => {
-        concat!(
-            "set -- $(nft -a list chain inet exitpool guard | sed -n 's/.*",
-            $comment,
-            ".*handle //p'); ",
-            $command
-        )
+        concat!("set -- $(nft -a list chain inet exitpool guard | sed -n 's/.*", $comment, ".*handle //p'); ", $command)
     };
 }
 
@@ -44,7 +39,10 @@ const TAMPERINGS: &[Tampering] = &[
         said: &[r#"chain guard: rule 10 "tcp dport 22 drop" is not ours"#],
     },
     Tampering {
-        script: with_handle!("exitpool:control", "nft replace rule inet exitpool guard handle $1 tcp dport 40000-40099 accept"),
+        script: with_handle!(
+            "exitpool:control",
+            "nft replace rule inet exitpool guard handle $1 tcp dport 40000-40099 accept"
+        ),
         said: &[
             r#"chain guard: rule 4 "tcp dport 40000-40099 accept" is not ours"#,
             r#"chain guard: rule 4 "tcp dport 40000-40099 counter drop comment exitpool:control" is missing"#,
@@ -67,7 +65,7 @@ const TAMPERINGS: &[Tampering] = &[
     },
     Tampering {
         script: "nft add chain inet exitpool guard '{ policy drop; }'",
-        said: &["chain guard: its policy is drop instead of accept"],
+        said: &["chain guard: policy is drop instead of accept"],
     },
     Tampering {
         script: "nft add chain inet exitpool extra; nft add rule inet exitpool extra accept; nft add rule inet exitpool guard jump extra",
@@ -101,18 +99,24 @@ const TAMPERINGS: &[Tampering] = &[
         script: "nft add quota inet exitpool enough over 1 mbytes; nft add limit inet exitpool slow rate 1/second",
         said: &["limit slow is not ours", "quota enough is not ours"],
     },
-    Tampering { script: "nft add table inet exitpool '{ flags dormant; }'", said: &["table is dormant: none of its rules is in force"] },
+    Tampering {
+        script: "nft add table inet exitpool '{ flags dormant; }'",
+        said: &["table is dormant: none of its rules is in force"],
+    },
     Tampering {
         script: "nft flush table inet exitpool; nft delete set inet exitpool socks4",
         said: &["set socks4 is missing"],
     },
     Tampering {
         script: "nft flush table inet exitpool; nft delete set inet exitpool socks6; nft add set inet exitpool socks6 '{ type ipv6_addr; flags interval, timeout; }'",
-        said: &[r#"set socks6: its flags is ["interval","timeout"] instead of ["interval"]"#, "set socks6: fd00:200:1::10 is missing"],
+        said: &[
+            r#"set socks6: flags are ["interval","timeout"] instead of ["interval"]"#,
+            "set socks6: fd00:200:1::10 is missing",
+        ],
     },
     Tampering {
         script: "nft flush table inet exitpool; nft delete chain inet exitpool guard; nft add chain inet exitpool guard '{ type filter hook input priority 0; policy accept; }'",
-        said: &["chain guard: its hook is input instead of prerouting", "chain guard: its prio is 0 instead of -145"],
+        said: &["chain guard: hook is input instead of prerouting", "chain guard: prio is 0 instead of -145"],
     },
 ];
 
@@ -140,7 +144,8 @@ fn what_could_be_ours_is_read_as_the_guard_it_is() {
     lab.apply(&wanted);
 
     lab.host.sh("nft add element inet exitpool socks4 '{ 198.51.100.0/24 }'");
-    let opened = Guard { socks_allow: vec!["10.200.1.10/32", "198.51.100.0/24", "fd00:200:1::10/128"].networks(), ..guard() };
+    let opened =
+        Guard { socks_allow: vec!["10.200.1.10/32", "198.51.100.0/24", "fd00:200:1::10/128"].networks(), ..guard() };
     assert_eq!(lab.observe(&wanted), exact(&opened));
     lab.apply(&wanted);
 
@@ -177,10 +182,9 @@ fn a_table_that_is_gone_is_absent() {
 fn what_is_not_ours_is_neither_seen_nor_touched() {
     let Some(lab) = Lab::new() else { return };
     let wanted = guard();
-    lab.host.sh(
-        "nft add table inet exitpool2; nft add chain inet exitpool2 c; nft add rule inet exitpool2 c counter drop;
-         nft add table ip exitpool; nft add counter ip exitpool n; nft add table inet others '{ flags dormant; }'",
-    );
+    lab.host
+        .sh("nft add table inet exitpool2; nft add chain inet exitpool2 c; nft add rule inet exitpool2 c counter drop;
+         nft add table ip exitpool; nft add counter ip exitpool n; nft add table inet others '{ flags dormant; }'");
     let before = lab.host.sh("nft list ruleset");
     lab.apply(&wanted);
     lab.host.sh("nft reset counters");
@@ -212,7 +216,10 @@ fn guards_at_the_edges_are_what_they_say() {
         Guard::default(),
         Guard { socks_allow: everybody.clone(), panel_allow: everybody, ..guard() },
         Guard { socks_ports: all, icmp_per_second: u32::MAX, ..guard() },
-        Guard { socks_ports: (0..200).map(|n| Ports { first: 20_000 + 2 * n, last: 20_000 + 2 * n }).collect(), ..guard() },
+        Guard {
+            socks_ports: (0..200).map(|n| Ports { first: 20_000 + 2 * n, last: 20_000 + 2 * n }).collect(),
+            ..guard()
+        },
         Guard { panel_port: None, control_ports: None, icmp_per_second: 0, ..guard() },
     ];
     for guard in &guards {
