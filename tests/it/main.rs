@@ -1,4 +1,8 @@
 //! The integration tests.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
+
+mod firewall;
+mod netns;
 mod plan;
 mod testnet;
