@@ -4,8 +4,11 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::reader::{Fault, Hidden, Place};
 use super::tree::{NodeId, Span, Tree, Value};
 
-/// Everything below this path may stand next to a secret.
+/// Below this path an unknown or misplaced value may be a secret.
 const SECRETS_BELOW: &str = "alerts.channels";
+
+/// The fields below it whose values are none, whatever is wrong with them.
+const NO_SECRETS: [&str; 6] = ["name", "server", "username", "from", "to", "chat_id"];
 
 /// What was found in one file.
 pub struct Findings<'t> {
@@ -44,8 +47,12 @@ impl<'t> Findings<'t> {
     }
 
     fn is_below(&self, node: NodeId, ancestor: NodeId) -> bool {
-        let parents = std::iter::successors(Some(node), |id| self.tree.node(*id).link.as_ref().map(|link| link.parent));
-        parents.into_iter().any(|id| id == ancestor)
+        self.ancestry(node).any(|id| id == ancestor)
+    }
+
+    /// A node, its parent, and so on up to the root.
+    fn ancestry(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |id| self.tree.node(*id).link.as_ref().map(|link| link.parent))
     }
 
     /// Takes what the reader found. A value that was refused next to secrets is never shown.
@@ -62,16 +69,22 @@ impl<'t> Findings<'t> {
 
     /// The fault's message; without what it quotes where that may be a secret.
     fn discreet(&mut self, fault: &Fault) -> String {
-        if !self.tree.path(fault.node).starts_with(SECRETS_BELOW) {
+        if !self.may_be_secret(fault) {
             return fault.message.clone();
         }
         if !matches!(self.tree.node(fault.node).value, Value::List(_) | Value::Map(_)) {
             self.secrets.push(self.tree.node(fault.node).span.bytes.clone());
         }
-        match (fault.place, fault.message.split_once(", found the text")) {
-            (Place::Value, Some((before, _))) => format!("{before}, found a text"),
+        match (fault.place, fault.message.split_once(", found ")) {
+            (Place::Value, Some((before, _))) => before.to_owned(),
             _ => fault.message.clone(),
         }
+    }
+
+    fn may_be_secret(&self, fault: &Fault) -> bool {
+        let key = self.ancestry(fault.node).find_map(|node| self.tree.key(node)).unwrap_or_default();
+        let is_harmless = fault.place == Place::Value && NO_SECRETS.contains(&key);
+        !is_harmless && self.tree.path(fault.node).starts_with(SECRETS_BELOW)
     }
 
     /// Refuses the value of a node.

@@ -73,6 +73,7 @@ impl<T> Reading<T> {
     fn note(&mut self, tree: &Tree, stop: Stop, required: &impl Required) {
         let node = stop.node.unwrap_or(Tree::ROOT);
         match stop.problem {
+            Problem::Reported => {}
             Problem::Wrong { place, message, help } => self.faults.push(Fault { node, place, message, help }),
             Problem::Missing { field, type_name } => {
                 let mut fields = required.required(type_name);
@@ -101,13 +102,26 @@ pub struct Stop {
 
 #[derive(Debug)]
 enum Problem {
-    Wrong { place: Place, message: String, help: String },
-    Missing { field: &'static str, type_name: &'static str },
+    /// It has been reported, and could not be read without what had to be hidden.
+    Reported,
+    Wrong {
+        place: Place,
+        message: String,
+        help: String,
+    },
+    Missing {
+        field: &'static str,
+        type_name: &'static str,
+    },
 }
 
 impl Stop {
     fn wrong(place: Place, message: String, help: String) -> Self {
         Self { node: None, problem: Problem::Wrong { place, message, help } }
+    }
+
+    fn reported() -> Self {
+        Self { node: None, problem: Problem::Reported }
     }
 
     fn expected(what: &str, found: &Value) -> Self {
@@ -142,6 +156,7 @@ impl Stop {
 impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.problem {
+            Problem::Reported => f.write_str("it has been reported"),
             Problem::Wrong { message, .. } => f.write_str(message),
             Problem::Missing { field, .. } => write!(f, "`{field}` is missing"),
         }

@@ -163,7 +163,7 @@ impl Builder<'_> {
     }
 
     fn refuse_duplicate(&mut self, parent: NodeId, member: &RawMember, first_line: usize) {
-        let message = format!("`{}` is said twice; the first time on line {first_line}", member.key);
+        let message = format!("`{}` is said twice; the first time on line {first_line}", member.key.escape_debug());
         self.duplicates.push(Diagnostic {
             severity: Severity::Error,
             file: self.file.to_owned(),
@@ -226,9 +226,10 @@ impl Tree {
     }
 }
 
-/// Adds a key to a dotted path.
+/// Adds a key to a dotted path, on one line whatever the key is.
 pub fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    let key = key.escape_debug();
+    if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
 }
 
 impl fmt::Display for Value {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// The values of one option: a scalar, or a list of them for an option that may be given several times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<TorrcValue, E> {
         Ok(TorrcValue(vec![number.to_string()]))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<TorrcValue, A::Error> {
+        Err(A::Error::custom("expected a value of torrc, found a mapping; write a text, a number or a list of them"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<TorrcValue, A::Error> {

@@ -46,7 +46,7 @@ impl<'de> Cursor<'de> {
         match self.value() {
             Value::Text(text) => Ok(text),
             Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {
-                Err(self.expected(what).with_help("put it in quotes"))
+                Err(self.expected(what).with_help("a text that looks like something else stands in quotes"))
             }
             _ => Err(self.expected(what)),
         }
@@ -75,6 +75,7 @@ impl<'de> Cursor<'de> {
         let key = self.tree.key(child).unwrap_or_default();
         let help = match nearest(key, fields) {
             Some(field) => format!("did you mean `{field}`?"),
+            None if fields.is_empty() => "there are no fields here; write `{}`".to_owned(),
             None => format!("the fields here are {}", listed(fields)),
         };
         Err(Stop::wrong(Place::Key, format!("unknown field `{}`", key.escape_debug()), help).at(child))
@@ -230,6 +231,7 @@ impl<'de> Cursor<'de> {
         self.check_fields(kinds).map_err(|stop| stop.with_help(HELP))?;
         match self.visible().collect::<Vec<_>>()[..] {
             [member] => Ok(self.on(member)),
+            _ if self.visible().count() < self.tree.children(self.node).len() => Err(Stop::reported().at(self.node)),
             _ => Err(refuse("a secret has exactly one place where it is read from")),
         }
     }

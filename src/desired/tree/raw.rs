@@ -49,7 +49,7 @@ fn options() -> Options {
         max_events: 300_000,
         max_anchors: 1_000,
         max_aliases: 1_000,
-        max_documents: 1,
+        max_documents: 2,
     };
     let mut options = serde_saphyr::options! {
         budget: budget,
@@ -74,27 +74,42 @@ impl Problem {
         let mut diagnostic = Diagnostic::of_file(Severity::Error, file, message, help);
         if let Some(location) = self.0.location().filter(|location| location.line() > 0) {
             let span = span_of(&location);
+            let start = byte_at(text, span.line, span.column);
+            diagnostic.span = start..(start + 1).min(text.len());
             diagnostic.line = span.line;
             diagnostic.column = span.column;
-            diagnostic.span = span.bytes.start.min(text.len())..span.bytes.end.min(text.len());
         }
         diagnostic
     }
 }
 
+/// The byte at a line and column; the library does not know it for every error.
+fn byte_at(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let line = text.get(before..).unwrap_or_default();
+    before + line.char_indices().nth(column.saturating_sub(1)).map_or(line.trim_end().len(), |(at, _)| at)
+}
+
 fn words(error: &Error) -> (String, &'static str) {
     match error {
+        Error::AliasError { error, .. } => words(error),
         Error::MultipleDocuments { .. } => {
             ("the file has more than one YAML document".to_owned(), "keep one; remove the `---` between them")
         }
         Error::MergeKeyNotAllowed { .. } => {
             ("merge keys (`<<`) are not read: YAML 1.2 has none".to_owned(), "write the fields out")
         }
-        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasExpansionLimitExceeded { .. } => (
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. } => (
             "the file is too large once its aliases are written out, or nested too deeply".to_owned(),
             "write the values out, and check that this is the right file",
         ),
-        other => (format!("this is not YAML: {}", without_place(&other.to_string())), "check indentation and quotes"),
+        other => (
+            format!("this is not YAML that is read here: {}", without_place(&other.to_string())),
+            "check indentation and quotes",
+        ),
     }
 }
 

@@ -201,6 +201,10 @@ impl Visitor<'_> for ChatIdVisitor {
         Ok(ChatId(number.to_string()))
     }
 
+    fn visit_f64<E: Error>(self, number: f64) -> Result<ChatId, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
+
     fn visit_str<E: Error>(self, text: &str) -> Result<ChatId, E> {
         text.parse().map_err(E::custom)
     }
