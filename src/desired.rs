@@ -1,13 +1,25 @@
 //! The desired state: what one revision of the source says the host should be.
 //!
-//! `load::load` turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
+//! [`load::load`] turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
 //! validates again, and nothing here touches the host.
 //!
-//! - `document` has the file's own types, one to one (serde, schemars); they say what may be written.
+//! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
 pub mod country;
+pub mod diagnostic;
+pub mod document;
+mod findings;
+pub mod gaps;
+pub mod load;
+mod meaning;
 pub mod names;
+mod reader;
+pub mod schema;
+pub mod secret;
+mod tree;
+mod validate;
+pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +31,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use country::Country;
+pub use diagnostic::{Diagnostic, Look, Severity};
+pub use load::{Invalid, Loaded, load};
 pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
 
 /// The validated content of one revision of the source.

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
+mod desired;
 mod firewall;
 mod netns;
 mod plan;
+mod schema;
 mod testnet;

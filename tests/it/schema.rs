@@ -1,0 +1,1 @@
+//! The committed JSON Schema: fresh, and of one mind with the loader.
