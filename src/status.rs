@@ -14,10 +14,12 @@ mod conditions;
 pub mod drift;
 pub mod event;
 pub mod inputs;
+pub mod metrics;
 pub mod node;
 mod of;
 pub mod reason;
 pub mod totals;
+pub mod wire;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -1,0 +1,235 @@
+//! The metrics: counters and gauges that follow each published status, in Prometheus' text format.
+//!
+//! Every series is there from start-up, at 0, so that an alert on one never waits for its first event. Labels come
+//! from closed sets, and from the names of desired nodes; the series of a node go when the node goes.
+//! Sums are counted in the status: publishing one twice counts nothing twice. `docs/metrics.md` is generated from here.
+
+mod series;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+
+use super::condition::{ConditionStatus, ConditionType};
+use super::inputs::Fault;
+use super::{Activity, NodeStatus, Status};
+use crate::plan::step::ObjectKind;
+use series::Series;
+pub use series::{Endpoint, Method};
+
+/// The metrics registry and every series in it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    series: Series,
+    known: Mutex<Known>,
+}
+
+/// What was published last.
+#[derive(Debug, Default)]
+struct Known {
+    /// The nodes that have series.
+    nodes: BTreeSet<String>,
+    /// When the pass began that was counted last.
+    pass: Option<Timestamp>,
+    /// When the pass began that is under way.
+    passing_since: Option<Timestamp>,
+}
+
+/// Counts a request, with its duration, when it is dropped.
+#[derive(Debug)]
+pub struct RequestTimer<'a> {
+    series: &'a Series,
+    method: Method,
+    endpoint: Endpoint,
+    begun: Instant,
+    status: u16,
+}
+
+/// What a metric is, for the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What it says.
+    pub help: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Makes every series, at 0.
+    pub fn new() -> Self {
+        let series = Series::new();
+        let registry = Registry::new();
+        for (_, collector) in series.collectors() {
+            registry.register(collector).expect("every metric has its own name");
+        }
+        Self { registry, series, known: Mutex::default() }
+    }
+
+    /// Follows a status.
+    pub fn publish(&self, status: &Status) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish_pass(status, &mut known);
+        self.publish_nodes(status, &mut known);
+        self.publish_source(status);
+        self.publish_conditions(status);
+        self.publish_sums(status);
+    }
+
+    /// Begins to count a request.
+    pub fn request(&self, method: Method, endpoint: Endpoint) -> RequestTimer<'_> {
+        RequestTimer { series: &self.series, method, endpoint, begun: Instant::now(), status: 500 }
+    }
+
+    /// Writes every series in Prometheus' text format.
+    pub fn text(&self, now: Timestamp) -> String {
+        let since = self.known.lock().unwrap_or_else(PoisonError::into_inner).passing_since;
+        let unfinished = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+        self.series.unfinished_work_seconds.set(unfinished);
+        let families = self.registry.gather();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text).expect("memory takes what is written to it");
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        // A metric whose nodes have not come yet is announced all the same.
+        let silent = |metric: &Described| !families.iter().any(|family| family.name() == metric.name);
+        for Described { name, kind, help, .. } in self.catalogue().into_iter().filter(silent) {
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        }
+        text
+    }
+
+    /// Lists the metrics, by name.
+    pub fn catalogue(&self) -> Vec<Described> {
+        let describe = |(kind, collector): (&'static str, Box<dyn Collector>)| {
+            let descs: Vec<Described> = collector
+                .desc()
+                .into_iter()
+                .map(|desc| Described {
+                    name: desc.fq_name.clone(),
+                    kind,
+                    labels: desc.variable_labels.clone(),
+                    help: desc.help.clone(),
+                })
+                .collect();
+            descs
+        };
+        let mut metrics: Vec<Described> = self.series.collectors().into_iter().flat_map(describe).collect();
+        metrics.sort_by(|left, right| left.name.cmp(&right.name));
+        metrics
+    }
+
+    fn publish_pass(&self, status: &Status, known: &mut Known) {
+        known.passing_since = match status.activity {
+            Activity::Idle => None,
+            Activity::Passing { since } => Some(since),
+        };
+        if let Some(pass) = status.last_pass.as_ref().filter(|pass| known.pass != Some(pass.started)) {
+            known.pass = Some(pass.started);
+            self.series.reconcile_duration_seconds.observe(pass.duration.as_secs_f64());
+        }
+    }
+
+    fn publish_nodes(&self, status: &Status, known: &mut Known) {
+        let names: BTreeSet<String> = status.nodes.iter().map(|node| node.name.to_string()).collect();
+        for gone in known.nodes.difference(&names) {
+            self.series.remove_node(gone);
+        }
+        known.nodes = names;
+        self.series.nodes_total.set(count(status.nodes.len()));
+        self.series.nodes_up.set(count(status.nodes.iter().filter(|node| node.serving).count()));
+        for node in &status.nodes {
+            self.publish_node(node);
+        }
+    }
+
+    fn publish_node(&self, node: &NodeStatus) {
+        let name = [node.name.to_string()];
+        self.series.node_latency_ms.with_label_values(&name).set(node.latency_ms.map_or(0, i64::from));
+        raise(&self.series.newnym_total.with_label_values(&name), node.rotations);
+        raise(&self.series.restarts_total.with_label_values(&name), node.restarts);
+    }
+
+    fn publish_source(&self, status: &Status) {
+        let refused = status.source.error.as_ref().is_some_and(|error| error.fault.is_refusal());
+        let successful = status.source.accepted.is_some() && !refused;
+        self.series.last_reload_successful.set(i64::from(successful));
+        self.series.last_reload_success_timestamp.set(seconds(status.accepted_since));
+        self.series.source_last_success_timestamp.set(seconds(status.source.last_success));
+    }
+
+    fn publish_conditions(&self, status: &Status) {
+        for kind in ConditionType::ALL {
+            let current = status.condition(kind).map(|condition| condition.status);
+            for value in ConditionStatus::ALL {
+                let gauge = self.series.condition.with_label_values(&[kind.as_str(), value.as_str()]);
+                gauge.set(i64::from(current == Some(value)));
+            }
+        }
+        for kind in ObjectKind::ALL {
+            let drifted = status.drift.items.iter().filter(|item| item.object.kind() == kind).count();
+            self.series.drifted_resources.with_label_values(&[kind.label()]).set(count(drifted));
+        }
+    }
+
+    fn publish_sums(&self, status: &Status) {
+        for (result, sum) in &status.totals.passes {
+            raise(&self.series.reconcile_total.with_label_values(&[result.label()]), *sum);
+        }
+        for (kind, sum) in &status.totals.drift_detected {
+            raise(&self.series.drift_detected_total.with_label_values(&[kind.label()]), *sum);
+        }
+        for fault in Fault::REFUSALS {
+            let sum = status.totals.rejected.get(&fault).copied().unwrap_or(0);
+            raise(&self.series.source_rejected_total.with_label_values(&[fault.label()]), sum);
+        }
+        for ((driver, outcome), sum) in &status.totals.firewall_applies {
+            raise(&self.series.firewall_apply_total.with_label_values(&[*driver, outcome.label()]), *sum);
+        }
+    }
+}
+
+impl RequestTimer<'_> {
+    /// Says how the request was answered.
+    pub fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for RequestTimer<'_> {
+    fn drop(&mut self) {
+        let labels = [self.method.label(), self.endpoint.label(), &self.status.to_string()];
+        self.series.api_requests_total.with_label_values(&labels).inc();
+        self.series.api_request_duration_seconds.observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Raises a counter to a sum; it never falls.
+fn raise(counter: &IntCounter, sum: u64) {
+    counter.inc_by(sum.saturating_sub(counter.get()));
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Seconds of the Unix epoch; 0 for never.
+fn seconds(time: Option<Timestamp>) -> f64 {
+    time.map_or(0.0, |time| time.as_duration().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! Every series, with its help text and its closed sets of labels.
+
+use prometheus::core::Collector;
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::plan::step::ObjectKind;
+use crate::status::condition::{ConditionStatus, ConditionType};
+use crate::status::inputs::{Fault, PassResult};
+use crate::status::totals::Outcome;
+
+/// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
+const PASS_SECONDS: [f64; 11] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0, 1800.0];
+/// Upper bounds of the buckets of a request.
+const REQUEST_SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+const DRIVERS: [&str; 5] = ["nftables", "iptables", "ufw", "firewalld", "none"];
+const ATTEMPT_RESULTS: [&str; 3] = ["accepted", "rejected", "limited"];
+const EXPORT_FORMATS: [&str; 3] = ["txt", "csv", "json"];
+const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
+const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
+
+/// The method of a request; a closed set, fit for a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// Anything else, which no route takes.
+    Other,
+}
+
+/// The route of a request; a closed set, fit for a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/`
+    Page,
+    /// `/healthz`
+    Healthz,
+    /// `/readyz`
+    Readyz,
+    /// `/metrics`
+    Metrics,
+    /// `/api/v1/status`
+    Status,
+    /// `/api/v1/nodes`
+    Nodes,
+    /// `/api/v1/drift`
+    Drift,
+    /// `/api/v1/events`
+    Events,
+    /// Anything else, which is not found.
+    Other,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Self; 3] = [Self::Get, Self::Head, Self::Other];
+
+    /// The method as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Endpoint {
+    /// All routes, and what is none.
+    pub const ALL: [Self; 9] = [
+        Self::Page,
+        Self::Healthz,
+        Self::Readyz,
+        Self::Metrics,
+        Self::Status,
+        Self::Nodes,
+        Self::Drift,
+        Self::Events,
+        Self::Other,
+    ];
+
+    /// The path as a metric label; `other` for what is not found.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Page => "/",
+            Self::Healthz => "/healthz",
+            Self::Readyz => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::Status => "/api/v1/status",
+            Self::Nodes => "/api/v1/nodes",
+            Self::Drift => "/api/v1/drift",
+            Self::Events => "/api/v1/events",
+            Self::Other => "other",
+        }
+    }
+
+    /// The statuses with which a request can be answered.
+    fn statuses(self, method: Method) -> &'static [&'static str] {
+        match (self, method) {
+            (Self::Other, _) => &["403", "404"],
+            (_, Method::Other) => &["403", "405"],
+            (Self::Healthz | Self::Readyz | Self::Events, _) => &["200", "403", "503"],
+            _ => &["200", "403"],
+        }
+    }
+}
+
+/// Every series.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) nodes_total: IntGauge,
+    pub(super) nodes_up: IntGauge,
+    pub(super) node_latency_ms: IntGaugeVec,
+    pub(super) newnym_total: IntCounterVec,
+    pub(super) restarts_total: IntCounterVec,
+    pub(super) api_requests_total: IntCounterVec,
+    pub(super) api_request_duration_seconds: Histogram,
+    auth_attempts_total: IntCounterVec,
+    export_tokens_active: IntGauge,
+    export_downloads_total: IntCounterVec,
+    pub(super) last_reload_successful: IntGauge,
+    pub(super) last_reload_success_timestamp: Gauge,
+    pub(super) reconcile_duration_seconds: Histogram,
+    pub(super) reconcile_total: IntCounterVec,
+    pub(super) condition: IntGaugeVec,
+    pub(super) drifted_resources: IntGaugeVec,
+    pub(super) drift_detected_total: IntCounterVec,
+    pub(super) source_last_success_timestamp: Gauge,
+    pub(super) source_rejected_total: IntCounterVec,
+    rollback_total: IntCounterVec,
+    pub(super) firewall_apply_total: IntCounterVec,
+    alerts_sent_total: IntCounterVec,
+    pub(super) unfinished_work_seconds: Gauge,
+    build_info: IntGaugeVec,
+}
+
+impl Series {
+    /// Makes every series whose labels are known beforehand, at 0.
+    pub(super) fn new() -> Self {
+        let series = Self {
+            nodes_total: gauge("tor_nodes_total", "Nodes that the desired state asks for."),
+            nodes_up: gauge("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
+            node_latency_ms: gauges(
+                "tor_node_latency_ms",
+                "How long the node's latest circuit took to build, in milliseconds; 0 while that is not known.",
+                &["node"],
+            ),
+            newnym_total: counters("tor_newnym_total", "Times that the node has changed its exit.", &["node"]),
+            restarts_total: counters(
+                "tor_restarts_total",
+                "Times that the node's tor process has become another one, for whatever reason.",
+                &["node"],
+            ),
+            api_requests_total: counters(
+                "api_requests_total",
+                "HTTP requests that were answered.",
+                &["method", "endpoint", "status"],
+            ),
+            api_request_duration_seconds: histogram(
+                "api_request_duration_seconds",
+                "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
+                &REQUEST_SECONDS,
+            ),
+            auth_attempts_total: counters(
+                "auth_attempts_total",
+                "Export tokens that were shown, by what became of them.",
+                &["result"],
+            ),
+            export_tokens_active: gauge("export_tokens_active", "Export tokens that were used and have not expired."),
+            export_downloads_total: counters("export_downloads_total", "Lists that were downloaded.", &["format"]),
+            last_reload_successful: gauge(
+                "exitpool_config_last_reload_successful",
+                "Whether the newest revision that was read is in force: 0 while one is refused.",
+            ),
+            last_reload_success_timestamp: seconds(
+                "exitpool_config_last_reload_success_timestamp_seconds",
+                "When the revision in force was accepted.",
+            ),
+            reconcile_duration_seconds: histogram(
+                "exitpool_reconcile_duration_seconds",
+                "How long a pass took.",
+                &PASS_SECONDS,
+            ),
+            reconcile_total: counters(
+                "exitpool_reconcile_total",
+                "Passes, by how they ended: nothing left to do, something failed, or something under way.",
+                &["result"],
+            ),
+            condition: gauges(
+                "exitpool_condition",
+                "The conditions of the host: 1 for the status that each one has, 0 for the others; all 0 where it does not apply.",
+                &["type", "status"],
+            ),
+            drifted_resources: gauges(
+                "exitpool_drifted_resources",
+                "Objects that are not as they were left.",
+                &["kind"],
+            ),
+            drift_detected_total: counters(
+                "exitpool_drift_detected_total",
+                "Times that an object was found not to be as it was left, removed at once or not.",
+                &["kind"],
+            ),
+            source_last_success_timestamp: seconds(
+                "exitpool_source_last_success_timestamp_seconds",
+                "When the source was last read; 0 for never.",
+            ),
+            source_rejected_total: counters(
+                "exitpool_source_rejected_total",
+                "Revisions of the source that were refused.",
+                &["reason"],
+            ),
+            rollback_total: counters("exitpool_rollback_total", "Changes that were taken back.", &["cause"]),
+            firewall_apply_total: counters(
+                "exitpool_firewall_apply_total",
+                "Changes of the firewall that were tried.",
+                &["driver", "result"],
+            ),
+            alerts_sent_total: counters(
+                "exitpool_alerts_sent_total",
+                "Alerts that were handed to a channel.",
+                &["channel", "result"],
+            ),
+            unfinished_work_seconds: seconds(
+                "exitpool_unfinished_work_seconds",
+                "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
+            ),
+            build_info: gauges("exitpool_build_info", "Always 1; the label says which version runs.", &["version"]),
+        };
+        series.create();
+        series
+    }
+
+    /// Creates the series of every closed set of labels.
+    fn create(&self) {
+        self.create_requests();
+        for kind in ObjectKind::ALL.map(ObjectKind::label) {
+            self.drifted_resources.with_label_values(&[kind]);
+            self.drift_detected_total.with_label_values(&[kind]);
+        }
+        each(&self.reconcile_total, &PassResult::ALL.map(PassResult::label));
+        each(&self.source_rejected_total, &Fault::REFUSALS.map(Fault::label));
+        each(&self.auth_attempts_total, &ATTEMPT_RESULTS);
+        each(&self.export_downloads_total, &EXPORT_FORMATS);
+        each(&self.rollback_total, &ROLLBACK_CAUSES);
+        pairs(&self.firewall_apply_total, &DRIVERS, &Outcome::ALL.map(Outcome::label));
+        pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
+        for kind in ConditionType::ALL {
+            for status in ConditionStatus::ALL {
+                self.condition.with_label_values(&[kind.as_str(), status.as_str()]);
+            }
+        }
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    }
+
+    fn create_requests(&self) {
+        for endpoint in Endpoint::ALL {
+            for method in Method::ALL {
+                for status in endpoint.statuses(method) {
+                    self.api_requests_total.with_label_values(&[method.label(), endpoint.label(), status]);
+                }
+            }
+        }
+    }
+
+    /// Removes the series of a node that is gone.
+    pub(super) fn remove_node(&self, name: &str) {
+        // An error says that there is no such series, which is what is wanted.
+        let _ = self.node_latency_ms.remove_label_values(&[name]);
+        let _ = self.newnym_total.remove_label_values(&[name]);
+        let _ = self.restarts_total.remove_label_values(&[name]);
+    }
+
+    /// Lists every collector, with its type.
+    pub(super) fn collectors(&self) -> Vec<(&'static str, Box<dyn Collector>)> {
+        let counters = [
+            &self.newnym_total,
+            &self.restarts_total,
+            &self.api_requests_total,
+            &self.auth_attempts_total,
+            &self.export_downloads_total,
+            &self.reconcile_total,
+            &self.drift_detected_total,
+            &self.source_rejected_total,
+            &self.rollback_total,
+            &self.firewall_apply_total,
+            &self.alerts_sent_total,
+        ];
+        let gauges = [&self.nodes_total, &self.nodes_up, &self.export_tokens_active, &self.last_reload_successful];
+        let labelled = [&self.node_latency_ms, &self.condition, &self.drifted_resources, &self.build_info];
+        let seconds =
+            [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
+        let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];
+        let mut all = boxed("counter", &counters);
+        all.extend(boxed("gauge", &gauges));
+        all.extend(boxed("gauge", &labelled));
+        all.extend(boxed("gauge", &seconds));
+        all.extend(boxed("histogram", &histograms));
+        all
+    }
+}
+
+fn boxed<T: Collector + Clone + 'static>(kind: &'static str, all: &[&T]) -> Vec<(&'static str, Box<dyn Collector>)> {
+    all.iter().map(|one| (kind, Box::new(T::clone(one)) as Box<dyn Collector>)).collect()
+}
+
+fn each(counters: &IntCounterVec, values: &[&str]) {
+    for value in values {
+        counters.with_label_values(&[*value]);
+    }
+}
+
+fn pairs(counters: &IntCounterVec, firsts: &[&str], seconds: &[&str]) {
+    for first in firsts {
+        for second in seconds {
+            counters.with_label_values(&[*first, *second]);
+        }
+    }
+}
+
+/// Why no metric can fail to be made.
+const WELL_FORMED: &str = "names and labels are literals, and a test makes them all";
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect(WELL_FORMED)
+}
+
+fn seconds(name: &str, help: &str) -> Gauge {
+    Gauge::new(name, help).expect(WELL_FORMED)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED)
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())).expect(WELL_FORMED)
+}

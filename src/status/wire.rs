@@ -1,0 +1,405 @@
+//! The types of the JSON API, version 1: what is promised to programs, apart from the internal value.
+//!
+//! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
+//! Null means that nobody knows.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::condition::{ConditionStatus, ConditionType};
+use super::event::{About, Event, Severity};
+use super::node::{NodeState, NodeStatus};
+use super::reason::Reason;
+use super::{Condition, DriftItem, Status};
+use crate::plan::step::Object;
+
+/// `/api/v1/status`: whether the host is what the desired state says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusDocument {
+    /// The revision in force, `main@sha1:<40 hex>` or `file@sha256:<64 hex>`; null while there is none.
+    pub revision: Option<String>,
+    /// How many revisions have been brought to an end, good or bad, since the daemon started.
+    pub observed_generation: u64,
+    /// Typed facts; one that does not apply is absent.
+    pub conditions: Vec<ConditionDocument>,
+    /// The pools, in the file's order.
+    pub pools: Vec<PoolDocument>,
+    /// The firewall.
+    pub firewall: FirewallDocument,
+    /// This host.
+    pub server: ServerDocument,
+    /// Who asks; null where that is no network address.
+    pub client: Option<ClientDocument>,
+}
+
+/// A typed fact, in Kubernetes' shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConditionDocument {
+    /// Which fact.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "condition_types")]
+    pub kind: String,
+    /// Whether it holds.
+    #[schemars(schema_with = "condition_statuses")]
+    pub status: String,
+    /// Why, in one word of a closed list.
+    #[schemars(schema_with = "reasons")]
+    pub reason: String,
+    /// What and where, for people.
+    pub message: String,
+    /// When `status` last became another one.
+    #[schemars(schema_with = "time")]
+    pub last_transition_time: String,
+}
+
+/// A pool, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolDocument {
+    /// Its name.
+    pub name: String,
+    /// How many nodes it should have.
+    pub desired: usize,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+/// The firewall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirewallDocument {
+    /// The driver in use.
+    pub driver: String,
+    /// Whether the guard is exactly as desired; null when it could not be read back.
+    pub in_sync: Option<bool>,
+}
+
+/// This host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerDocument {
+    /// Its addresses.
+    pub addresses: Vec<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClientDocument {
+    /// The address that the request came from.
+    pub address: String,
+    /// Whether `access.panel` has it.
+    pub whitelisted: bool,
+}
+
+/// `/api/v1/nodes`: every node of every pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodesDocument {
+    /// The nodes, pool by pool.
+    pub nodes: Vec<NodeDocument>,
+}
+
+/// One SOCKS endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDocument {
+    /// `<pool>-<index>`.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// Where it listens, or should: `address:port`.
+    pub socks: String,
+    /// What it does.
+    #[schemars(schema_with = "node_states")]
+    pub state: String,
+    /// The countries its exits may stand in, ISO 3166-1 alpha-2 in lower case; empty means any.
+    pub countries: Vec<String>,
+    /// The exit that its connections leave from; null until a circuit is built.
+    pub exit: Option<ExitDocument>,
+    /// How long its latest circuit took to build, in milliseconds.
+    pub latency_ms: Option<u32>,
+    /// How often it has changed its exit since the daemon started.
+    pub rotations: u64,
+    /// How often its process has become another one since the daemon started.
+    pub restarts: u64,
+    /// The tor process that serves it.
+    pub instance: InstanceDocument,
+    /// `Ready`, and `Drifted` while it is.
+    pub conditions: Vec<ConditionDocument>,
+}
+
+/// The relay that a node's connections leave from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExitDocument {
+    /// Its address in the consensus.
+    pub ip: Option<String>,
+    /// The country of that address.
+    pub country: Option<String>,
+    /// Its fingerprint, 40 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+/// The tor process that serves a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceDocument {
+    /// Its process id.
+    pub pid: Option<u32>,
+    /// tor's version.
+    pub version: Option<String>,
+    /// How far it has bootstrapped, in percent.
+    #[schemars(range(max = 100))]
+    pub bootstrap: Option<u8>,
+}
+
+/// `/api/v1/drift`: what is not as it was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftDocument {
+    /// Whether anything is; null when a part of the host could not be observed.
+    pub drifted: Option<bool>,
+    /// What is drifted now.
+    pub items: Vec<DriftItemDocument>,
+    /// What the last pass brought back.
+    pub repaired: Vec<DriftItemDocument>,
+}
+
+/// One object that is not as it was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftItemDocument {
+    /// `guard` or `instance`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What is different, and what is done about it.
+    pub message: String,
+    /// When it was first seen.
+    #[schemars(schema_with = "time")]
+    pub since: String,
+}
+
+/// `/api/v1/events`: what happened, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsDocument {
+    /// The events that are kept.
+    pub events: Vec<EventDocument>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventDocument {
+    /// Rises from event to event.
+    pub id: u64,
+    /// When it was found.
+    #[schemars(schema_with = "time")]
+    pub timestamp: String,
+    /// Whether an operator should care.
+    #[schemars(schema_with = "severities")]
+    pub severity: String,
+    /// Why, in one word of a closed list.
+    #[schemars(schema_with = "reasons")]
+    pub reason: String,
+    /// What it is about.
+    pub object: ObjectDocument,
+    /// What happened, in a sentence.
+    pub message: String,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectDocument {
+    /// `host`, `source`, `guard`, `instance` or `node`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl StatusDocument {
+    /// Makes the document for whoever asks.
+    pub fn of(status: &Status, client: Option<IpAddr>) -> Self {
+        Self {
+            revision: status.revision.as_ref().map(ToString::to_string),
+            observed_generation: status.observed_generation,
+            conditions: documents(&status.conditions),
+            pools: status.pools.iter().map(PoolDocument::from).collect(),
+            firewall: FirewallDocument {
+                driver: status.firewall.driver.to_owned(),
+                in_sync: known(status.firewall.in_sync),
+            },
+            server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
+            client: client.map(|address| ClientDocument {
+                address: address.to_canonical().to_string(),
+                whitelisted: status.access.panel_has(address),
+            }),
+        }
+    }
+}
+
+impl From<&super::PoolStatus> for PoolDocument {
+    fn from(pool: &super::PoolStatus) -> Self {
+        Self { name: pool.name.to_string(), desired: pool.desired, ready: pool.ready }
+    }
+}
+
+impl From<&Condition> for ConditionDocument {
+    fn from(condition: &Condition) -> Self {
+        Self {
+            kind: condition.kind.to_string(),
+            status: condition.status.to_string(),
+            reason: condition.reason.to_string(),
+            message: condition.message.clone(),
+            last_transition_time: rfc3339(condition.last_transition_time),
+        }
+    }
+}
+
+impl From<&Status> for NodesDocument {
+    fn from(status: &Status) -> Self {
+        Self { nodes: status.nodes.iter().map(NodeDocument::from).collect() }
+    }
+}
+
+impl From<&NodeStatus> for NodeDocument {
+    fn from(node: &NodeStatus) -> Self {
+        Self {
+            name: node.name.to_string(),
+            pool: node.pool.to_string(),
+            socks: node.socks.to_string(),
+            state: node.state.as_str().to_owned(),
+            countries: node.countries.iter().map(ToString::to_string).collect(),
+            exit: node.exit.as_ref().map(|exit| ExitDocument {
+                ip: exit.ip.map(|ip| ip.to_string()),
+                country: exit.country.map(|country| country.to_string()),
+                fingerprint: exit.fingerprint.to_string(),
+            }),
+            latency_ms: node.latency_ms,
+            rotations: node.rotations,
+            restarts: node.restarts,
+            instance: InstanceDocument {
+                pid: node.instance.pid,
+                version: node.instance.version.clone(),
+                bootstrap: node.instance.bootstrap.as_ref().map(|bootstrap| bootstrap.progress),
+            },
+            conditions: documents(&node.conditions),
+        }
+    }
+}
+
+impl From<&Status> for DriftDocument {
+    fn from(status: &Status) -> Self {
+        Self {
+            drifted: known(status.condition_status(ConditionType::Drifted)),
+            items: status.drift.items.iter().map(DriftItemDocument::from).collect(),
+            repaired: status.drift.repaired.iter().map(DriftItemDocument::from).collect(),
+        }
+    }
+}
+
+impl From<&DriftItem> for DriftItemDocument {
+    fn from(item: &DriftItem) -> Self {
+        let object = ObjectDocument::from(&item.object);
+        Self { kind: object.kind, name: object.name, message: item.sentence.clone(), since: rfc3339(item.since) }
+    }
+}
+
+impl From<&Status> for EventsDocument {
+    fn from(status: &Status) -> Self {
+        Self { events: status.events.iter().map(|event| EventDocument::from(event.as_ref())).collect() }
+    }
+}
+
+impl From<&Event> for EventDocument {
+    fn from(event: &Event) -> Self {
+        Self {
+            id: event.id,
+            timestamp: rfc3339(event.at),
+            severity: event.severity.as_str().to_owned(),
+            reason: event.reason.to_string(),
+            object: ObjectDocument::from(&event.about),
+            message: event.message.clone(),
+        }
+    }
+}
+
+impl From<&Object> for ObjectDocument {
+    fn from(object: &Object) -> Self {
+        let name = match object {
+            Object::Guard => "guard".to_owned(),
+            Object::Instance(name) => name.to_string(),
+        };
+        Self { kind: object.kind().label().to_owned(), name }
+    }
+}
+
+impl From<&About> for ObjectDocument {
+    fn from(about: &About) -> Self {
+        let named = |kind: &str, name: String| Self { kind: kind.to_owned(), name };
+        match about {
+            About::Host => named("host", "host".to_owned()),
+            About::Source => named("source", "source".to_owned()),
+            About::Object(object) => Self::from(object),
+            About::Node(name) => named("node", name.to_string()),
+        }
+    }
+}
+
+/// The schemas of the documents, by the names of their committed files.
+pub fn schemas() -> [(&'static str, Schema); 4] {
+    // What is written always has every field, so every field is required.
+    fn of<T: JsonSchema>() -> Schema {
+        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
+    }
+    [
+        ("status.v1.schema.json", of::<StatusDocument>()),
+        ("nodes.v1.schema.json", of::<NodesDocument>()),
+        ("drift.v1.schema.json", of::<DriftDocument>()),
+        ("events.v1.schema.json", of::<EventsDocument>()),
+    ]
+}
+
+fn documents(conditions: &[Condition]) -> Vec<ConditionDocument> {
+    conditions.iter().map(ConditionDocument::from).collect()
+}
+
+/// Turns a status of a condition into a boolean, where it is known.
+fn known(status: ConditionStatus) -> Option<bool> {
+    match status {
+        ConditionStatus::True => Some(true),
+        ConditionStatus::False => Some(false),
+        ConditionStatus::Unknown => None,
+    }
+}
+
+/// Writes a time to the millisecond, as RFC 3339.
+pub(super) fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+fn words<'a>(words: impl Iterator<Item = &'a str>) -> Schema {
+    let words: Vec<&str> = words.collect();
+    json_schema!({"type": "string", "enum": words})
+}
+
+fn condition_types(_: &mut SchemaGenerator) -> Schema {
+    words(ConditionType::ALL.iter().map(|kind| kind.as_str()))
+}
+
+fn condition_statuses(_: &mut SchemaGenerator) -> Schema {
+    words(ConditionStatus::ALL.iter().map(|status| status.as_str()))
+}
+
+fn reasons(_: &mut SchemaGenerator) -> Schema {
+    words(Reason::ALL.iter().map(|reason| reason.as_str()))
+}
+
+fn node_states(_: &mut SchemaGenerator) -> Schema {
+    words(NodeState::ALL.iter().map(|state| state.as_str()))
+}
+
+fn severities(_: &mut SchemaGenerator) -> Schema {
+    words([Severity::Info, Severity::Error].iter().map(|severity| severity.as_str()))
+}
+
+#[cfg(test)]
+mod tests;
