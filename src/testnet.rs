@@ -31,11 +31,10 @@ mod estate;
 mod layout;
 mod programs;
 mod relays;
+mod spec;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -45,7 +44,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::desired::{Country, Fingerprint};
 use config::{AuthorityLine, Ballot, RelayTorrc};
@@ -53,80 +52,13 @@ use consensus::Running;
 pub use error::Error;
 use estate::{Estate, Record};
 use layout::{Layout, Member, Role};
-use programs::Programs;
+use programs::{Programs, aside};
 use relays::Relay;
+pub use spec::{Peer, Progress, Spec};
 use wire::Link;
 
 /// The hidden verb of the program that runs [`echo::run`].
 pub const ECHO_VERB: &str = "testnet-echo";
-/// The exits of a network unless it is said otherwise.
-const USUAL_EXITS: [(&str, u8); 4] = [("us", 3), ("de", 3), ("nl", 2), ("fr", 1)];
-/// How long a network may take to come up: ten times what it takes on two idle cores.
-const USUAL_DEADLINE: Duration = Duration::from_secs(120);
-
-/// What a private network shall be like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    /// What the names of its namespaces and links begin with: one to six lower-case letters and digits.
-    pub prefix: String,
-    /// How many exits there are in each country.
-    pub exits: BTreeMap<Country, u8>,
-    /// Where clients are.
-    pub peer: Peer,
-    /// How long it may take until clients can use it.
-    pub deadline: Duration,
-}
-
-/// Where the clients of the pool are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// On this host, outside of all namespaces: what people see who try the demo.
-    Host {
-        /// How many addresses they have.
-        addresses: u8,
-    },
-    /// In a namespace of their own: what tests want.
-    Namespace {
-        /// How many addresses they have.
-        addresses: u8,
-    },
-}
-
-/// How far a network is on its way up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Authorities have their keys.
-    Keys {
-        /// How many.
-        made: usize,
-        /// Out of how many.
-        of: usize,
-    },
-    /// Relays were started.
-    Started {
-        /// How many.
-        started: usize,
-        /// Out of how many.
-        of: usize,
-    },
-    /// Relays are known to every authority.
-    Registered {
-        /// How many.
-        registered: usize,
-        /// Out of how many.
-        of: usize,
-    },
-    /// Relays are in the consensus.
-    Consensus {
-        /// How many.
-        listed: usize,
-        /// Out of how many.
-        of: usize,
-    },
-    /// Clients can use the network.
-    Ready,
-}
-
 /// An exit of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
@@ -152,35 +84,6 @@ pub struct Testnet {
     link: Link,
     exits: Vec<Exit>,
     clients_have_namespace: bool,
-}
-
-impl Spec {
-    /// Takes the usual exits and deadline: us 3, de 3, nl 2, fr 1; two minutes.
-    pub fn usual(prefix: &str, peer: Peer) -> Self {
-        let exits = USUAL_EXITS.iter().filter_map(|(code, count)| Some((code.parse().ok()?, *count))).collect();
-        Self { prefix: prefix.to_owned(), exits, peer, deadline: USUAL_DEADLINE }
-    }
-}
-
-impl Peer {
-    /// How many addresses clients have.
-    fn addresses(self) -> u8 {
-        match self {
-            Self::Host { addresses } | Self::Namespace { addresses } => addresses,
-        }
-    }
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keys { made, of } => write!(f, "{made} of {of} authorities have their keys"),
-            Self::Started { started, of } => write!(f, "{started} of {of} relays are started"),
-            Self::Registered { registered, of } => write!(f, "{registered} of {of} relays are registered"),
-            Self::Consensus { listed, of } => write!(f, "{listed} of {of} relays are in the consensus"),
-            Self::Ready => write!(f, "the private Tor network is ready"),
-        }
-    }
 }
 
 impl Testnet {
@@ -209,7 +112,7 @@ impl Testnet {
         let (estate, record) = Estate::claim(&spec.prefix, directory)?;
         let directory = &record.directory;
         let link = wire::build(&programs, &record, &layout, spec.peer).await?;
-        let echo = start_echo(&programs, &record, exitpool, deadline).await?;
+        let echo = start_echo(&programs, &record, exitpool).await?;
         let authorities = forge_all(&programs, directory, &layout, &progress).await?;
         write_files(directory, &layout, &authorities)?;
         let mut relays = start_all(&programs, &record, &layout, &progress)?;
@@ -231,21 +134,20 @@ impl Testnet {
 
     /// Ends every process in the network's namespaces, the pool's included, and removes all that was made.
     pub async fn stop(self) -> Result<(), Error> {
-        let Self { estate, mut relays, mut echo, record, .. } = self;
-        let dismantled = tokio::task::spawn_blocking(|| estate.dismantle()).await;
+        let Self { estate, mut relays, mut echo, .. } = self;
+        let dismantled = aside(|| estate.dismantle()).await;
         for relay in &mut relays {
             relay.ended().await;
         }
         // The only error is that somebody else has waited for it already.
         let _ = echo.wait().await;
-        dismantled.map_err(std::io::Error::other).map_err(Error::file("remove", record.directory))?
+        dismantled
     }
 
     /// Removes what networks of this prefix have left whose process is gone, and returns their names.
     pub async fn sweep(prefix: &str) -> Result<Vec<String>, Error> {
         let prefix = prefix.to_owned();
-        let swept = tokio::task::spawn_blocking(move || estate::sweep(&prefix)).await;
-        swept.map_err(std::io::Error::other).map_err(Error::file("read", estate::REGISTRY))?
+        aside(move || estate::sweep(&prefix)).await
     }
 
     /// Makes a command that runs in the pool's namespace: the daemon and all that it starts.
@@ -312,6 +214,8 @@ impl Testnet {
     }
 }
 
+/// How long the echo server may take until it listens.
+const ECHO_DEADLINE: Duration = Duration::from_secs(30);
 /// The file with the defaults of clients.
 const TORRC_DEFAULTS: &str = "torrc-defaults";
 /// The file that tells countries by IPv4 addresses.
@@ -374,7 +278,7 @@ fn start_all(
 }
 
 /// Starts the echo server and waits until it listens; it ends by itself when its stdin is closed.
-async fn start_echo(programs: &Programs, record: &Record, exitpool: &Path, deadline: Instant) -> Result<Child, Error> {
+async fn start_echo(programs: &Programs, record: &Record, exitpool: &Path) -> Result<Child, Error> {
     let mut command = programs.inside(&record.pool_namespace(), exitpool);
     command.args([ECHO_VERB, "--listen", &Layout::echo().to_string()]);
     let path = record.directory.join("echo.log");
@@ -386,7 +290,7 @@ async fn start_echo(programs: &Programs, record: &Record, exitpool: &Path, deadl
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = BufReader::new(stdout);
         // Without a line in time, the line is empty.
-        let _ = timeout_at(deadline, stdout.read_line(&mut line)).await;
+        let _ = timeout(ECHO_DEADLINE, stdout.read_line(&mut line)).await;
     }
     if line.trim() == Layout::echo().to_string() {
         return Ok(child);

@@ -115,6 +115,9 @@ pub enum Error {
         /// The last lines of it.
         log: String,
     },
+    /// Work on the side did not come to its end.
+    #[error("the work on a private network was interrupted; what it has left is removed by the next sweep")]
+    Interrupted(#[source] tokio::task::JoinError),
     /// Processes that would not go away.
     #[error(
         "processes in the namespace {namespace} survive SIGKILL: {processes}; look at them with `ip netns pids {namespace}`"

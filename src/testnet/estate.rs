@@ -4,7 +4,7 @@
 //! it is inside one of its namespaces, so no list of processes is kept that could be out of date: the pool's daemon and
 //! its tors, started by others, are found the same way.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 
 /// Where the records are; gone after a boot, as namespaces and processes are.
-pub const REGISTRY: &str = "/run/exitpool-testnet";
+const REGISTRY: &str = "/run/exitpool-testnet";
 /// Where `ip netns` keeps the names of namespaces.
 const NAMESPACES: &str = "/run/netns";
 /// How long a process may take to end after SIGKILL.
@@ -147,9 +148,19 @@ impl Owner {
     }
 }
 
+/// Waits until no other process looks for what is free or left behind; the lock ends with the file.
+pub fn lock() -> Result<File, Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(REGISTRY).map_err(Error::file("make", REGISTRY))?;
+    let path = Path::new(REGISTRY).join("lock");
+    let file = File::create(&path).map_err(Error::file("open", &path))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|error| Error::file("lock", &path)(error.into()))?;
+    Ok(file)
+}
+
 /// Removes what processes that are gone have left behind, and returns the networks' names.
 pub fn sweep(prefix: &str) -> Result<Vec<String>, Error> {
     check_prefix(prefix)?;
+    let _lock = lock()?;
     let mut swept = Vec::new();
     for name in names_in(Path::new(REGISTRY))?.iter().filter_map(|file| file.strip_suffix(".json")) {
         // A record that cannot be read is being written, or has just been removed.

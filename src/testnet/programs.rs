@@ -57,6 +57,11 @@ pub async fn run(command: &mut Command, input: &str) -> Result<String, Error> {
     Err(Error::Command { command: shown(command), said: format!("{} ({})", said.trim(), output.status) })
 }
 
+/// Does blocking work where it holds nothing up.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::Interrupted)?
+}
+
 /// Runs a command and collects what it writes.
 async fn output(command: &mut Command, input: &str) -> std::io::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -1,17 +1,14 @@
 //! The namespaces, the addresses inside, and the link between the pool and its clients.
 
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use ipnet::Ipv4Net;
-use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::estate::{REGISTRY, Record};
+use super::estate::{self, Record};
 use super::layout::Layout;
-use super::programs::{Programs, run};
+use super::programs::{Programs, aside, run};
 use super::{Error, Peer};
 
 /// The /24s of 198.18.0.0/15, the range that is kept for benchmarks: nobody's real network is there.
@@ -67,13 +64,7 @@ async fn add_namespace(programs: &Programs, name: &str) -> Result<(), Error> {
 /// Connects the pool's namespace with the host, by a range that the host does not use.
 async fn connect_to_host(programs: &Programs, record: &Record, clients: u8) -> Result<Link, Error> {
     // Two networks that start at once would both find the same range free.
-    let path = Path::new(REGISTRY).join("lock");
-    let lock = File::create(&path).map_err(Error::file("open", &path))?;
-    let _lock = tokio::task::spawn_blocking(move || flock(&lock, FlockOperation::LockExclusive).map(|()| lock))
-        .await
-        .map_err(std::io::Error::other)
-        .and_then(|locked| locked.map_err(Into::into))
-        .map_err(Error::file("lock", &path))?;
+    let _lock = aside(estate::lock).await?;
     let used = used_ranges(programs).await?;
     let range = free_range(&used).ok_or(Error::NoRange)?;
     let link = Link::new(range, clients);

@@ -1,11 +1,18 @@
 //! The private Tor network, for real: one bare tor client in it, and nothing left of it afterwards.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops where something is wrong, and says why it is skipped"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use exitpool::testnet::{ECHO_VERB, Error, Exit, Peer, Progress, Spec, Testnet};
 use serde_json::Value;
@@ -49,6 +56,8 @@ async fn a_client_leaves_from_the_country_it_wants_and_nothing_is_left_behind() 
     assert_eq!(told.lock().unwrap().last(), Some(&Progress::Ready));
     assert_eq!(network.exits().len(), 9);
 
+    assert_clients_reach_the_pool(&network).await;
+
     let german: Vec<&Exit> = network.exits().iter().filter(|exit| exit.country.to_string() == "de").collect();
     assert_eq!(german.len(), 3);
     let mut client = start_client(&network, home.path(), &german).await;
@@ -62,30 +71,20 @@ async fn a_client_leaves_from_the_country_it_wants_and_nothing_is_left_behind() 
 }
 
 #[tokio::test]
-async fn clients_reach_the_pool_from_each_of_their_addresses_and_two_networks_are_apart() {
+async fn two_networks_stand_side_by_side_and_the_host_reaches_both() {
     if cannot_run() {
         return;
     }
     let home = TempDir::new().unwrap();
-    let start = async |name, peer| {
-        Testnet::start(small("tnb", peer), &home.path().join(name), Path::new(EXITPOOL), |_| {}).await.unwrap()
+    let start = async |name| {
+        let spec = small("tnb", Peer::Host { addresses: 2 });
+        Testnet::start(spec, &home.path().join(name), Path::new(EXITPOOL), |_| {}).await.unwrap()
     };
-    let (one, two, three) = tokio::join!(
-        start("one", Peer::Host { addresses: 2 }),
-        start("two", Peer::Host { addresses: 1 }),
-        start("three", Peer::Namespace { addresses: 2 }),
-    );
+    let (one, two) = tokio::join!(start("one"), start("two"));
     assert_ne!(one.server_address(), two.server_address());
     assert_eq!(one.client_netns(), None);
-    for network in [&one, &two, &three] {
-        let (mut server, url) = start_server(network).await;
-        for address in network.client_addresses() {
-            let mut curl = network.client_command("curl");
-            assert_eq!(ip(curl.args(["--interface", &address.to_string(), &url])).await, *address);
-        }
-        server.kill().await.unwrap();
-    }
-    for network in [one, two, three] {
+    for network in [one, two] {
+        assert_clients_reach_the_pool(&network).await;
         let left = Leftovers::of(&network);
         network.stop().await.unwrap();
         left.assert_gone();
@@ -99,11 +98,12 @@ async fn a_network_that_does_not_come_up_says_why_and_leaves_nothing() {
     }
     let home = TempDir::new().unwrap();
     let directory = home.path().join("network");
-    // A vote alone takes longer.
-    let hasty = Spec { deadline: std::time::Duration::from_secs(4), ..small("tnc", Peer::Namespace { addresses: 1 }) };
+    let hasty = Spec { deadline: Duration::ZERO, ..small("tnc", Peer::Namespace { addresses: 1 }) };
     let error = Testnet::start(hasty, &directory, Path::new(EXITPOOL), |_| {}).await.unwrap_err();
-    let Error::Deadline { missing, of: 6, log, .. } = &error else { panic!("{error}") };
-    assert!(!missing.is_empty() && log.contains("[notice]"), "{error}");
+    assert!(
+        error.to_string().contains("still missing 6 of 6 (authority1, authority2, authority3, guard1, "),
+        "{error}"
+    );
     assert!(!directory.exists());
 
     let spec = small("tnc", Peer::Namespace { addresses: 1 });
@@ -120,16 +120,18 @@ async fn what_a_crashed_run_left_is_swept_and_a_living_network_is_not() {
     }
     let home = TempDir::new().unwrap();
     let spec = small("tnd", Peer::Namespace { addresses: 1 });
-    let living = Testnet::start(spec, &home.path().join("living"), Path::new(EXITPOOL), |_| {}).await.unwrap();
-    let dead = crash_with_a_network(&home.path().join("dead")).await;
+    let directories = ["living", "dead"].map(|name| home.path().join(name));
+    let (living, dead) = tokio::join!(
+        Testnet::start(spec, &directories[0], Path::new(EXITPOOL), |_| {}),
+        crash_with_a_network(&directories[1])
+    );
+    let living = living.unwrap();
     assert!(dead.path.exists() && namespaces("tnd-").contains(&dead.name));
 
-    assert_eq!(Testnet::sweep("tnd").await.unwrap(), [dead.name.clone()]);
+    assert_eq!(Testnet::sweep("tnd").await.unwrap(), std::slice::from_ref(&dead.name));
     dead.assert_gone();
     assert_eq!(Testnet::sweep("tnd").await.unwrap(), Vec::<String>::new());
-    let (mut server, url) = start_server(&living).await;
-    assert_eq!(ip(living.client_command("curl").arg(&url)).await, living.client_addresses()[0]);
-    server.kill().await.unwrap();
+    assert_clients_reach_the_pool(&living).await;
     living.stop().await.unwrap();
 }
 
@@ -201,14 +203,18 @@ async fn seen_through_tor(network: &Testnet, user: &str) -> IpAddr {
     ip(network.command("curl").args(["--proxy", &proxy, &format!("http://{}/", network.echo())])).await
 }
 
-/// Starts a server on the pool's address.
-async fn start_server(network: &Testnet) -> (Child, String) {
-    let listen = format!("{}:0", network.server_address());
+/// Serves on the pool's address, and asks from each of the clients'.
+async fn assert_clients_reach_the_pool(network: &Testnet) {
     let mut command = network.command(EXITPOOL);
-    command.args([ECHO_VERB, "--listen", &listen]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut server = command.spawn().unwrap();
-    let address = first_line_after("", BufReader::new(server.stdout.take().unwrap())).await;
-    (server, format!("http://{address}/"))
+    command.args([ECHO_VERB, "--listen", &format!("{}:0", network.server_address())]);
+    let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let listens = first_line_after("", BufReader::new(server.stdout.take().unwrap())).await;
+    for address in network.client_addresses() {
+        let mut curl = network.client_command("curl");
+        curl.args(["--interface", &address.to_string(), &format!("http://{listens}/")]);
+        assert_eq!(ip(&mut curl).await, *address);
+    }
+    server.kill().await.unwrap();
 }
 
 /// Reads the address out of the answer to a request.
