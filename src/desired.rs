@@ -118,6 +118,20 @@ pub enum DriverChoice {
     None,
 }
 
+impl DriverChoice {
+    /// The choice's word in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+            Self::Ufw => "ufw",
+            Self::Firewalld => "firewalld",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How the firewall is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirewallPolicy {

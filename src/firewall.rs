@@ -7,7 +7,8 @@
 pub mod model;
 pub mod nftables;
 pub mod none;
-mod select;
+pub mod select;
+pub mod unavailable;
 
 use async_trait::async_trait;
 
@@ -103,6 +104,9 @@ pub enum FirewallError {
         /// What was wrong with it.
         what: String,
     },
+    /// No driver stands there to do it.
+    #[error("{0}")]
+    NotChosen(String),
     /// This build has no such driver.
     #[error("firewall.driver `{0}` is not available yet: use nftables or none")]
     Unavailable(&'static str),
@@ -111,7 +115,7 @@ pub enum FirewallError {
 impl Classify for FirewallError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
+            Self::NotChosen(_) | Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
             Self::Deadline { .. } => Kind::Timeout,
             Self::Unavailable(_) => Kind::Desired,
             Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => Kind::Firewall,

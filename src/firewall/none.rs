@@ -1,14 +1,25 @@
-//! The driver for hosts whose operator guards them by other means: it has no guard, and says so.
+//! The driver for hosts whose operator guards them by other means: it wants no guard, and removes one of ours that
+//! an earlier choice left behind.
 
 use async_trait::async_trait;
 
 use super::model::Guard;
+use super::nftables::Nftables;
 use super::{Firewall, FirewallError};
 use crate::observe::{Observation, ObservedGuard};
 
 /// No firewall at all.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoFirewall;
+#[derive(Debug, Default)]
+pub struct NoFirewall {
+    leftover: Option<Nftables>,
+}
+
+impl NoFirewall {
+    /// Takes the driver that an earlier choice may have used, where this host has it.
+    pub fn after(leftover: Option<Nftables>) -> Self {
+        Self { leftover }
+    }
+}
 
 #[async_trait]
 impl Firewall for NoFirewall {
@@ -16,9 +27,15 @@ impl Firewall for NoFirewall {
         "none"
     }
 
-    /// Nothing is guarded, so nothing is claimed to be there.
-    async fn observe(&self, _wanted: &Guard) -> Observation<ObservedGuard> {
-        Observation::Absent
+    /// Only a leftover is there; one that cannot be looked at is nobody's concern any more.
+    async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
+        let Some(leftover) = &self.leftover else {
+            return Observation::Absent;
+        };
+        match leftover.observe(wanted).await {
+            Observation::Unknown(_) => Observation::Absent,
+            seen => seen,
+        }
     }
 
     async fn apply(&self, _guard: &Guard) -> Result<(), FirewallError> {
@@ -26,11 +43,17 @@ impl Firewall for NoFirewall {
     }
 
     async fn remove(&self) -> Result<(), FirewallError> {
-        Ok(())
+        match &self.leftover {
+            Some(leftover) => leftover.remove().await,
+            None => Ok(()),
+        }
     }
 
     async fn changed(&self) {
-        std::future::pending().await
+        match &self.leftover {
+            Some(leftover) => leftover.changed().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -43,13 +66,14 @@ mod tests {
     #[tokio::test]
     async fn it_claims_nothing_and_changes_nothing() {
         let guard = Guard { panel_port: Some(8080), ..Guard::default() };
-        NoFirewall.apply(&guard).await.unwrap();
-        assert_eq!(NoFirewall.observe(&guard).await, Observation::Absent);
-        NoFirewall.remove().await.unwrap();
+        let driver = NoFirewall::default();
+        driver.apply(&guard).await.unwrap();
+        assert_eq!(driver.observe(&guard).await, Observation::Absent);
+        driver.remove().await.unwrap();
     }
 
     #[tokio::test]
     async fn it_never_has_news() {
-        assert!(tokio::time::timeout(Duration::ZERO, NoFirewall.changed()).await.is_err());
+        assert!(tokio::time::timeout(Duration::ZERO, NoFirewall::default().changed()).await.is_err());
     }
 }

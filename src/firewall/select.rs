@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::nftables::Nftables;
 use super::none::NoFirewall;
+use super::unavailable::Unavailable;
 use super::{Firewall, FirewallError};
 use crate::desired::DriverChoice;
 use crate::error::chain;
@@ -13,7 +14,7 @@ use crate::error::chain;
 /// The driver works in the network namespace of the calling thread, and needs a tokio runtime.
 pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallError> {
     let driver: Arc<dyn Firewall> = match choice {
-        DriverChoice::None => Arc::new(NoFirewall),
+        DriverChoice::None => Arc::new(NoFirewall::after(working_nftables().await.ok())),
         DriverChoice::Auto | DriverChoice::Nftables => Arc::new(working_nftables().await?),
         DriverChoice::Iptables => return Err(FirewallError::Unavailable("iptables")),
         DriverChoice::Ufw => return Err(FirewallError::Unavailable("ufw")),
@@ -21,6 +22,16 @@ pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallE
     };
     tracing::info!(driver = driver.name(), ?choice, "firewall driver chosen");
     Ok(driver)
+}
+
+/// Stands in for the driver before there is a desired state to choose it.
+pub fn unchosen() -> Arc<dyn Firewall> {
+    Arc::new(Unavailable::new("auto", "no desired state has been read yet".to_owned()))
+}
+
+/// Stands in for the chosen driver while it cannot be had; `why` says what to do.
+pub fn unavailable(choice: DriverChoice, why: String) -> Arc<dyn Firewall> {
+    Arc::new(Unavailable::new(choice.name(), why))
 }
 
 /// Refuses a host that has no nft or a process that may not use it.
