@@ -8,3 +8,4 @@ mod netns;
 mod plan;
 mod schema;
 mod testnet;
+mod tor;
