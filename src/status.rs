@@ -13,10 +13,12 @@ pub mod condition;
 mod conditions;
 pub mod drift;
 pub mod event;
+pub mod http;
 pub mod inputs;
 pub mod metrics;
 pub mod node;
 mod of;
+pub mod page;
 pub mod reason;
 pub mod totals;
 pub mod wire;
@@ -38,6 +40,7 @@ pub use event::{Event, Severity};
 pub use inputs::{
     Failure, Failures, Fault, Inputs, Pass, PassResult, Signatures, SourceError, SourceState, Suspension,
 };
+pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
 pub use of::of;
 pub use reason::Reason;

@@ -1,0 +1,64 @@
+//! Answers, with the headers of a careful site on every one.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use warp::reply::Response;
+
+use crate::status::page;
+
+/// What every answer says to a browser: nothing is loaded, framed, guessed, sent along or kept.
+const CAREFUL: [(HeaderName, &str); 7] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+];
+
+/// A body and its content type.
+pub(super) fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Plain text, one line.
+pub(super) fn text(status: StatusCode, line: &str) -> Response {
+    body(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// JSON.
+pub(super) fn json(document: &impl Serialize) -> Response {
+    match serde_json::to_string(document) {
+        Ok(text) => body(StatusCode::OK, "application/json", text),
+        Err(error) => broken(&error),
+    }
+}
+
+/// The page.
+pub(super) fn html(page: Result<String, minijinja::Error>) -> Response {
+    match page {
+        Ok(text) => body(StatusCode::OK, "text/html; charset=utf-8", text),
+        Err(error) => broken(&error),
+    }
+}
+
+/// A defect of this program.
+fn broken(error: &dyn std::error::Error) -> Response {
+    tracing::error!(error = crate::error::chain(error), "cannot make an answer");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "this is a defect of exitpool; its log says more")
+}
+
+/// Puts the headers of a careful site on an answer.
+pub(super) fn careful(mut response: Response) -> Response {
+    let headers: &mut HeaderMap = response.headers_mut();
+    for (name, value) in CAREFUL {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::content_security_policy());
+    response
+}

@@ -1,0 +1,173 @@
+//! The routes: a closed list, each answered from the published status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method as HttpMethod, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use warp::path::FullPath;
+use warp::reply::{Reply as _, Response};
+use warp::{Filter, Rejection};
+
+use super::{Context, Peer, access, events, reply};
+use crate::status::metrics::{Endpoint, Method};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
+use crate::status::{Activity, Status, page};
+
+/// The longest that a pass may take before the daemon counts as hung: the start of hundreds of nodes ends far sooner.
+const PASS_BUDGET: Duration = Duration::from_secs(600);
+/// How often a silent stream says that it is still there, below the usual timeout of a proxy.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What a request asks.
+struct Asked {
+    method: Method,
+    endpoint: Endpoint,
+    query: String,
+    headers: HeaderMap,
+    peer: Peer,
+}
+
+/// Makes the filter that answers every request.
+pub(super) fn routes(
+    context: Arc<Context>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .map(move |method, path: FullPath, query, headers, peer| {
+            let asked =
+                Asked { method: method_of(&method), endpoint: endpoint_of(path.as_str()), query, headers, peer };
+            counted(&context, &asked)
+        })
+}
+
+fn method_of(method: &HttpMethod) -> Method {
+    match *method {
+        HttpMethod::GET => Method::Get,
+        HttpMethod::HEAD => Method::Head,
+        _ => Method::Other,
+    }
+}
+
+fn endpoint_of(path: &str) -> Endpoint {
+    Endpoint::ALL.into_iter().find(|endpoint| endpoint.label() == path).unwrap_or(Endpoint::Other)
+}
+
+/// Answers, and counts the answer.
+fn counted(context: &Context, asked: &Asked) -> Response {
+    let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
+    let response = reply::careful(answer(context, asked));
+    timer.answered(response.status().as_u16());
+    response
+}
+
+fn answer(context: &Context, asked: &Asked) -> Response {
+    let status = Arc::clone(&context.shared.status.borrow());
+    if !access::allows(&status, &asked.peer) {
+        return refused(&asked.peer);
+    }
+    if asked.endpoint == Endpoint::Other {
+        return reply::text(StatusCode::NOT_FOUND, "there is nothing here");
+    }
+    if asked.method == Method::Other {
+        return only_reading();
+    }
+    match asked.endpoint {
+        Endpoint::Page => page(context, asked, &status),
+        Endpoint::Healthz => healthz(&status, (context.shared.now)()),
+        Endpoint::Readyz => readyz(&status),
+        Endpoint::Metrics => metrics(context),
+        Endpoint::Status => reply::json(&StatusDocument::of(&status, Some(asked.peer.address))),
+        Endpoint::Nodes => reply::json(&NodesDocument::from(status.as_ref())),
+        Endpoint::Drift => reply::json(&DriftDocument::from(status.as_ref())),
+        Endpoint::Events | Endpoint::Other => events(context, asked, &status),
+    }
+}
+
+/// Says to whom it refuses, so that they know what to ask their operator for.
+fn refused(peer: &Peer) -> Response {
+    let line = format!("{} may not see this: access.panel does not have it", peer.address);
+    let mut response = reply::text(StatusCode::FORBIDDEN, &line);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn only_reading() -> Response {
+    let line = "this can only be read: GET or HEAD. `exitpool` on the host, and commits, change things";
+    let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, line);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn page(context: &Context, asked: &Asked, status: &Status) -> Response {
+    let refresh = page::Refresh::asked(&asked.query);
+    let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), refresh };
+    reply::html(page::render(status, &visit))
+}
+
+/// Whether the daemon is alive: it answers, and passes end in time.
+fn healthz(status: &Status, now: Timestamp) -> Response {
+    let (since, budget, what) = match status.activity {
+        Activity::Passing { since } => (since, PASS_BUDGET, "the pass under way began"),
+        Activity::Idle => (status.made, PASS_BUDGET + 2 * status.resync_every, "the last look was"),
+    };
+    let age = now.duration_since(since);
+    if age > SignedDuration::try_from(budget).unwrap_or(SignedDuration::MAX) {
+        let line = format!("hung: {what} {} s ago", age.as_secs());
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, &line);
+    }
+    reply::text(StatusCode::OK, "ok")
+}
+
+/// Whether the first pass over a revision is done.
+fn readyz(status: &Status) -> Response {
+    match status.ready_since {
+        Some(_) => reply::text(StatusCode::OK, "ready"),
+        None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the first pass is not done"),
+    }
+}
+
+fn metrics(context: &Context) -> Response {
+    let text = context.shared.metrics.text((context.shared.now)());
+    reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// Events as JSON, or as a stream for whoever asks for one.
+fn events(context: &Context, asked: &Asked, status: &Status) -> Response {
+    if !wants_stream(&asked.headers) {
+        return reply::json(&EventsDocument::from(status));
+    }
+    if asked.method == Method::Head {
+        return reply::body(StatusCode::OK, "text/event-stream", String::new());
+    }
+    let Ok(slot) = Arc::clone(&context.streams).try_acquire_owned() else {
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open: try again later");
+    };
+    let stream = events::stream(events::Subscription {
+        status: context.shared.status.clone(),
+        peer: asked.peer,
+        seen: last_event_id(&asked.headers, status),
+        stop: context.stop.clone(),
+        slot,
+    });
+    warp::sse::reply(warp::sse::keep_alive().interval(KEEP_ALIVE).stream(stream)).into_response()
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|value| value.split(',')).any(|accept| {
+        accept.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
+    })
+}
+
+/// The id of the last event that a client has; one that we never sent counts as none.
+fn last_event_id(headers: &HeaderMap, status: &Status) -> u64 {
+    let sent = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let newest = status.events.back().map_or(0, |event| event.id);
+    sent.filter(|id| *id <= newest).unwrap_or(0)
+}

@@ -1,0 +1,165 @@
+//! The one sentence that answers the first question: does the host match the file?
+
+use serde::Serialize;
+
+use crate::desired::Revision;
+use crate::status::conditions::{count, describe_failure};
+use crate::status::{Condition, ConditionStatus, ConditionType, Healing, NodeState, Reason, Status};
+
+/// How something is, for its colour and its shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Tone {
+    /// As it should be.
+    Good,
+    /// On its way.
+    Work,
+    /// An operator should look.
+    Warn,
+    /// An operator has to do something.
+    Bad,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// The sentence, and what belongs to it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Headline {
+    pub(super) tone: Tone,
+    pub(super) sentence: String,
+    pub(super) details: Vec<String>,
+}
+
+/// Finds the sentence: the first that holds.
+pub(super) fn of(status: &Status) -> Headline {
+    let (tone, sentence) = refused(status)
+        .or_else(|| suspended(status))
+        .or_else(|| young(status))
+        .or_else(|| failed(status))
+        .or_else(|| blocked(status))
+        .or_else(|| drifted(status))
+        .or_else(|| unknown(status))
+        .or_else(|| moving(status))
+        .unwrap_or_else(|| (Tone::Good, format!("The host matches {}.", revision(status))));
+    Headline { tone, sentence, details: details(status) }
+}
+
+/// How a condition is.
+pub(super) fn tone_of(condition: &Condition) -> Tone {
+    match (condition.kind, condition.status) {
+        _ if condition.is_good() => Tone::Good,
+        _ if condition.reason == Reason::Progressing => Tone::Work,
+        (_, ConditionStatus::Unknown) => Tone::Unknown,
+        (ConditionType::Reconciling, _) => Tone::Work,
+        (ConditionType::ArtifactOutdated | ConditionType::Drifted | ConditionType::Suspended, _) => Tone::Warn,
+        _ => Tone::Bad,
+    }
+}
+
+/// How the condition of a kind is; one that does not apply is unknown.
+pub(super) fn tone(status: &Status, kind: ConditionType) -> Tone {
+    status.condition(kind).map_or(Tone::Unknown, tone_of)
+}
+
+fn revision(status: &Status) -> String {
+    status.revision.as_ref().map_or_else(|| "the desired state".to_owned(), Revision::short)
+}
+
+fn refused(status: &Status) -> Option<(Tone, String)> {
+    let error = status.source.error.as_ref().filter(|error| error.fault.is_refusal())?;
+    Some((Tone::Bad, format!("Refused: {}", error.message)))
+}
+
+fn suspended(status: &Status) -> Option<(Tone, String)> {
+    let suspended = status.condition(ConditionType::Suspended)?;
+    (suspended.status == ConditionStatus::True)
+        .then(|| (Tone::Warn, format!("Nothing is changed: {}.", suspended.message)))
+}
+
+fn young(status: &Status) -> Option<(Tone, String)> {
+    if status.ready_since.is_some() {
+        return None;
+    }
+    let sentence = match &status.source.error {
+        Some(error) => return Some((Tone::Bad, format!("No revision is in force: {}", error.message))),
+        None if status.revision.is_none() => "No revision is in force yet.".to_owned(),
+        None => "The first pass is not done yet.".to_owned(),
+    };
+    Some((Tone::Unknown, sentence))
+}
+
+fn failed(status: &Status) -> Option<(Tone, String)> {
+    let (object, failure) = status.failures.first_key_value()?;
+    let sentence = match status.failures.len() {
+        1 => format!("{object} failed: {}.", describe_failure(failure)),
+        many => format!("{} failed, {object} among them: {}.", count(many, "thing"), describe_failure(failure)),
+    };
+    Some((Tone::Bad, capitalised(&sentence)))
+}
+
+fn blocked(status: &Status) -> Option<(Tone, String)> {
+    let stalled = status.condition(ConditionType::Stalled)?;
+    let first = (stalled.status == ConditionStatus::True).then_some(stalled)?;
+    let sentence = match status.blocked.len() {
+        0 | 1 => format!("{}.", first.message),
+        many => format!("{} cannot be had: {}, and more.", count(many, "thing"), first.message),
+    };
+    Some((Tone::Bad, capitalised(&sentence)))
+}
+
+fn drifted(status: &Status) -> Option<(Tone, String)> {
+    let differences = status.drift.items.len();
+    let verb = if differences == 1 { "is" } else { "are" };
+    let what = match status.healing {
+        Healing::Removes => "being removed",
+        Healing::Reports => "reported and left alone",
+    };
+    (differences > 0).then(|| (Tone::Warn, format!("{} {verb} {what}.", count(differences, "difference"))))
+}
+
+fn unknown(status: &Status) -> Option<(Tone, String)> {
+    let ready = status.condition(ConditionType::Ready)?;
+    (ready.status == ConditionStatus::Unknown)
+        .then(|| (Tone::Unknown, format!("Nobody can tell whether the host matches: {}.", ready.message)))
+}
+
+fn moving(status: &Status) -> Option<(Tone, String)> {
+    if status.condition_status(ConditionType::Ready) == ConditionStatus::True {
+        return None;
+    }
+    let missing = status.nodes.iter().filter(|node| node.state != NodeState::Ready).count();
+    let steps = status.pending.len();
+    let left = match (steps, missing) {
+        (0, _) => format!("{} not ready yet", count(missing, "node")),
+        (_, 0) => format!("{} left", count(steps, "step")),
+        _ => format!("{} left, {} not ready yet", count(steps, "step"), count(missing, "node")),
+    };
+    Some((Tone::Work, format!("The host is on its way to {}: {left}.", revision(status))))
+}
+
+/// What is worth a second line: a source that cannot be read, a revision that is not in force.
+fn details(status: &Status) -> Vec<String> {
+    let mut details = Vec::new();
+    if let Some(error) = &status.source.error {
+        if error.fault.is_refusal() && status.revision.is_some() {
+            details.push(format!("{} stays in force.", revision(status)));
+        } else if !error.fault.is_refusal() && status.revision.is_some() {
+            details.push(format!("The source could not be read: {}", error.message));
+        }
+    } else if let Some(outdated) = status.condition(ConditionType::ArtifactOutdated) {
+        if outdated.status == ConditionStatus::True {
+            details.push(format!("{}.", capitalised(&outdated.message)));
+        }
+    }
+    match status.drift.repaired.len() {
+        0 => {}
+        1 => details.push("1 difference was removed in the last pass.".to_owned()),
+        many => details.push(format!("{many} differences were removed in the last pass.")),
+    }
+    details
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
