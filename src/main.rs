@@ -3,8 +3,8 @@
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if args.get(1).map(String::as_str) == Some("testnet-echo") {
-        let r =
-            tokio::runtime::Runtime::new().unwrap().block_on(exitpool::testnet::echo::run(args[3].parse().unwrap()));
-        std::process::exit(if r.is_ok() { 0 } else { 1 });
+        let listen = args[3].parse().expect("address");
+        let r = tokio::runtime::Runtime::new().expect("rt").block_on(exitpool::testnet::echo::run(listen));
+        std::process::exit(i32::from(r.is_err()));
     }
 }
