@@ -47,12 +47,14 @@ async fn a_client_leaves_from_the_country_it_wants_and_nothing_is_left_behind() 
     let home = TempDir::new().unwrap();
     let directory = home.path().join("network");
     let told = Mutex::new(Vec::new());
-    let tell = |progress| told.lock().unwrap().push(progress);
     let begin = Instant::now();
+    let tell = |progress| {
+        println!("{:5.1} s: {progress}", begin.elapsed().as_secs_f32());
+        told.lock().unwrap().push(progress);
+    };
     let spec = Spec::usual("tna", Peer::Namespace { addresses: 2 });
     let network = Testnet::start(spec, &directory, Path::new(EXITPOOL), tell).await.unwrap();
-    let (seconds, megabytes) = (begin.elapsed().as_secs_f32(), resident_kilobytes(&network).await / 1024);
-    println!("up in {seconds:.1} s; its processes take {megabytes} MB");
+    println!("its processes take {} MB", resident_kilobytes(&network).await / 1024);
     assert_eq!(told.lock().unwrap().last(), Some(&Progress::Ready));
     assert_eq!(network.exits().len(), 9);
 
