@@ -36,31 +36,33 @@ pub struct Running<'a, P> {
     pub progress: &'a P,
 }
 
+/// Something that is waited for.
+struct Stage {
+    /// What the network does in it.
+    does: &'static str,
+    /// How many relays have to do it.
+    of: usize,
+    /// By when.
+    deadline: Instant,
+}
+
 impl<P: Fn(Progress)> Running<'_, P> {
     /// Waits for registration, has a vote held, and waits until the entries serve what was voted.
     pub async fn agree(&mut self) -> Result<(), Error> {
-        let of = self.layout.members.len();
         let authorities = data_of(self.relays, |member| member.role == Role::Authority);
         let entries = data_of(self.relays, Member::is_entry);
-        self.wait(
-            "register its relays",
-            self.deadline,
-            |layout| unregistered(&authorities, layout),
-            |registered| Progress::Registered { registered, of },
-        )
-        .await?;
+        let (deadline, of) = (self.deadline, self.layout.members.len());
+        let stage = Stage { does: "register its relays", of, deadline };
+        let told = |registered| Progress::Registered { registered, of };
+        self.wait(stage, |layout| unregistered(&authorities, layout), told).await?;
         self.vote(&authorities).await?;
         // Relays have put their next download off for up to half a minute; a reload makes them ask at once.
         for relay in self.relays.iter().filter(|relay| relay.member.role != Role::Authority) {
             relay.reload().map_err(Error::file("reload", &relay.data))?;
         }
-        self.wait(
-            "spread its consensus",
-            self.deadline,
-            |layout| not_served(&entries, layout),
-            |_| Progress::Consensus { listed: of, of },
-        )
-        .await
+        let of = entries.len();
+        let stage = Stage { does: "spread its consensus", of, deadline };
+        self.wait(stage, |layout| not_served(&entries, layout), |serving| Progress::Spread { serving, of }).await
     }
 
     /// Calls votes until one lists every relay with the flags that it needs.
@@ -72,7 +74,8 @@ impl<P: Fn(Progress)> Running<'_, P> {
             let patience = Instant::now() + Duration::from_secs(ballot.seconds()) + GRACE;
             let listed = |listed| Progress::Consensus { listed, of };
             let missing = |layout: &Layout| unlisted(authorities, layout);
-            match self.wait("agree on a consensus", patience.min(self.deadline), missing, listed).await {
+            let stage = Stage { does: "agree on a consensus", of, deadline: patience.min(self.deadline) };
+            match self.wait(stage, missing, listed).await {
                 Err(Error::Deadline { .. }) if Instant::now() < self.deadline => {}
                 other => return other,
             }
@@ -93,12 +96,11 @@ impl<P: Fn(Progress)> Running<'_, P> {
     /// Waits until nobody is missing any more.
     async fn wait(
         &mut self,
-        stage: &'static str,
-        deadline: Instant,
+        stage: Stage,
         missing: impl Fn(&Layout) -> BTreeSet<String>,
         progress: impl Fn(usize) -> Progress,
     ) -> Result<(), Error> {
-        let of = self.layout.members.len();
+        let Stage { does, of, deadline } = stage;
         let mut told = None;
         loop {
             let missing = missing(self.layout);
@@ -114,7 +116,7 @@ impl<P: Fn(Progress)> Running<'_, P> {
             if Instant::now() > deadline {
                 let (name, log) = (first.clone(), log_tail(self.directory, first));
                 let (seconds, missing) = (self.patience.as_secs(), missing.into_iter().collect());
-                return Err(Error::Deadline { stage, seconds, missing, of, name, log });
+                return Err(Error::Deadline { stage: does, seconds, missing, of, name, log });
             }
             sleep(POLL).await;
         }

@@ -198,7 +198,8 @@ fn check_prefix(prefix: &str) -> Result<(), Error> {
 
 /// Makes sure that a directory exists and is empty, and returns its absolute path.
 fn empty_directory(directory: &Path) -> Result<PathBuf, Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(Error::file("make", directory))?;
+    // Tors that run as somebody else must read the clients' files; what is secret is in directories that are closed.
+    DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(Error::file("make", directory))?;
     let directory = directory.canonicalize().map_err(Error::file("find", directory))?;
     if names_in(&directory)?.is_empty() { Ok(directory) } else { Err(Error::Directory(directory)) }
 }

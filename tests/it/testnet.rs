@@ -22,8 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
-/// Tells the test that plays the crashed run where to put its network.
-const VICTIM: &str = "EXITPOOL_TEST_VICTIM";
+/// Tells the test that plays the crashed run where to put its network, and its prefix.
+const VICTIM: [&str; 2] = ["EXITPOOL_TEST_VICTIM_DIRECTORY", "EXITPOOL_TEST_VICTIM_PREFIX"];
 
 /// Says why a test is skipped, where a network cannot be started.
 fn cannot_run() -> bool {
@@ -47,12 +47,14 @@ async fn a_client_leaves_from_the_country_it_wants_and_nothing_is_left_behind() 
     let home = TempDir::new().unwrap();
     let directory = home.path().join("network");
     let told = Mutex::new(Vec::new());
-    let tell = |progress| told.lock().unwrap().push(progress);
     let begin = Instant::now();
+    let tell = |progress| {
+        println!("{:5.1} s: {progress}", begin.elapsed().as_secs_f32());
+        told.lock().unwrap().push(progress);
+    };
     let spec = Spec::usual("tna", Peer::Namespace { addresses: 2 });
     let network = Testnet::start(spec, &directory, Path::new(EXITPOOL), tell).await.unwrap();
-    let (seconds, megabytes) = (begin.elapsed().as_secs_f32(), resident_kilobytes(&network).await / 1024);
-    println!("up in {seconds:.1} s; its processes take {megabytes} MB");
+    println!("its processes take {} MB", resident_kilobytes(&network).await / 1024);
     assert_eq!(told.lock().unwrap().last(), Some(&Progress::Ready));
     assert_eq!(network.exits().len(), 9);
 
@@ -119,18 +121,20 @@ async fn what_a_crashed_run_left_is_swept_and_a_living_network_is_not() {
         return;
     }
     let home = TempDir::new().unwrap();
-    let spec = small("tnd", Peer::Namespace { addresses: 1 });
+    // A prefix of this run's own: another one beside it must not sweep what this one looks for.
+    let prefix = format!("t{:x}", std::process::id() & 0xf_ffff);
+    let spec = small(&prefix, Peer::Namespace { addresses: 1 });
     let directories = ["living", "dead"].map(|name| home.path().join(name));
     let (living, dead) = tokio::join!(
         Testnet::start(spec, &directories[0], Path::new(EXITPOOL), |_| {}),
-        crash_with_a_network(&directories[1])
+        crash_with_a_network(&prefix, &directories[1])
     );
     let living = living.unwrap();
-    assert!(dead.path.exists() && namespaces("tnd-").contains(&dead.name));
+    assert!(dead.path.exists() && namespaces(&prefix).contains(&dead.name));
 
-    assert_eq!(Testnet::sweep("tnd").await.unwrap(), std::slice::from_ref(&dead.name));
+    assert_eq!(Testnet::sweep(&prefix).await.unwrap(), std::slice::from_ref(&dead.name));
     dead.assert_gone();
-    assert_eq!(Testnet::sweep("tnd").await.unwrap(), Vec::<String>::new());
+    assert_eq!(Testnet::sweep(&prefix).await.unwrap(), Vec::<String>::new());
     assert_clients_reach_the_pool(&living).await;
     living.stop().await.unwrap();
 }
@@ -139,17 +143,18 @@ async fn what_a_crashed_run_left_is_swept_and_a_living_network_is_not() {
 #[tokio::test]
 #[ignore = "is started, and killed, by another test"]
 async fn victim() {
-    let Some(directory) = std::env::var_os(VICTIM).map(PathBuf::from) else { return };
-    let spec = small("tnd", Peer::Namespace { addresses: 1 });
-    let network = Testnet::start(spec, &directory, Path::new(EXITPOOL), |_| {}).await.unwrap();
+    let [Ok(directory), Ok(prefix)] = VICTIM.map(std::env::var) else { return };
+    let spec = small(&prefix, Peer::Namespace { addresses: 1 });
+    let network = Testnet::start(spec, Path::new(&directory), Path::new(EXITPOOL), |_| {}).await.unwrap();
     println!("\nup {}", network.netns());
     std::future::pending::<()>().await;
 }
 
 /// Starts a network in a process of its own and kills that process.
-async fn crash_with_a_network(directory: &Path) -> Leftovers {
+async fn crash_with_a_network(prefix: &str, directory: &Path) -> Leftovers {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "testnet::victim", "--ignored", "--nocapture"]).env(VICTIM, directory);
+    command.args(["--exact", "testnet::victim", "--ignored", "--nocapture"]);
+    command.env(VICTIM[0], directory).env(VICTIM[1], prefix);
     let mut victim = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let name = first_line_after("up ", BufReader::new(victim.stdout.take().unwrap())).await;
     victim.kill().await.unwrap();
