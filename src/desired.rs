@@ -64,7 +64,7 @@ pub struct Pool {
 }
 
 /// Which exits the nodes of a pool may use, beyond their country.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExitPolicy {
     /// No two nodes leave from one address.
     pub distinct: bool,
@@ -176,7 +176,7 @@ pub struct Exports {
 }
 
 /// One SOCKS endpoint of a pool; what a consumer connects to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// `<pool>-<index>`.
     pub name: NodeName,
@@ -185,7 +185,7 @@ pub struct Node {
 }
 
 /// One tor process as desired: the nodes it serves and the policy they share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// The name of its first node.
     pub name: InstanceName,

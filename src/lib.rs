@@ -29,10 +29,13 @@
 //! `main → cli → daemon → reconcile → {apply, verify, plan, observe, status} → {tor, firewall, export, alert, audit} → {desired, error, sys}`.
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
+pub mod apply;
 pub mod desired;
 pub mod error;
 pub mod firewall;
 pub mod observe;
 pub mod plan;
+pub mod status;
 pub mod sys;
+pub mod testnet;
 pub mod tor;

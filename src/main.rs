@@ -1,3 +1,2 @@
-//! The `exitpool` program.
-
+//! x
 fn main() {}

@@ -6,6 +6,8 @@
 //!
 //! What to do is decided elsewhere, in `plan`.
 
+pub mod geoip;
+pub mod layout;
 pub mod options;
 pub mod relays;
 pub mod torrc;

@@ -1,6 +1,13 @@
 //! The integration tests.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "helpers of tests may panic, and say why a test is skipped"
+)]
 
 mod firewall;
 mod netns;
+mod plan;
+mod testnet;

@@ -1,0 +1,243 @@
+//! The status: what a pass found and did, as one immutable value, and every way in which it is shown.
+//!
+//! `reconcile` makes a [`Status`] after each pass with [`of`], which is pure, and publishes it on a watch channel.
+//! Readers (the HTTP server, the page, the metrics, the command line) hold an `Arc` of it and never wait for a pass.
+//!
+//! - [`inputs`] is what a pass hands in; [`condition`], [`node`], [`drift`] and [`event`] are the parts of the value.
+//! - [`wire`] has the types of the JSON API, apart from the internal ones, so that these may change freely.
+//! - [`http`] serves, [`page`] renders, [`metrics`] counts.
+//!
+//! Nothing here observes, decides or changes anything. What is unknown is shown as unknown, never as fine.
+
+pub mod condition;
+mod conditions;
+pub mod drift;
+pub mod event;
+pub mod inputs;
+pub mod node;
+mod of;
+pub mod reason;
+pub mod totals;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::desired::{PoolName, Revision};
+use crate::firewall::model::Guard;
+use crate::plan::step::Object;
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use drift::{Drift, DriftItem};
+pub use event::{Event, Severity};
+pub use inputs::{
+    Failure, Failures, Fault, Inputs, Pass, PassResult, Signatures, SourceError, SourceState, Suspension,
+};
+pub use node::{NodeState, NodeStatus};
+pub use of::of;
+pub use reason::Reason;
+pub use totals::Totals;
+
+/// What a pass found and did, and what came before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// When the daemon started.
+    pub started: Timestamp,
+    /// When this value was made.
+    pub made: Timestamp,
+    /// What the daemon does now.
+    pub activity: Activity,
+    /// The pass that ended last; `None` before the first.
+    pub last_pass: Option<Pass>,
+    /// When the first pass over an accepted revision ended; `None` before.
+    pub ready_since: Option<Timestamp>,
+    /// How long the daemon waits without a wake-up before it looks again.
+    pub resync_every: Duration,
+
+    /// The revision in force.
+    pub revision: Option<Revision>,
+    /// The revision that the host matched last.
+    pub applied: Option<Revision>,
+    /// When the revision in force was accepted.
+    pub accepted_since: Option<Timestamp>,
+    /// How many revisions have been in force since the daemon started.
+    pub generation: u64,
+    /// The generation that was last brought to an end, good or bad.
+    pub observed_generation: u64,
+    /// What is known about the source.
+    pub source: SourceState,
+
+    /// The conditions, in the order of [`ConditionType::ALL`].
+    pub conditions: Vec<Condition>,
+    /// The pools, in the file's order.
+    pub pools: Vec<PoolStatus>,
+    /// The nodes, pool by pool.
+    pub nodes: Vec<NodeStatus>,
+    /// The firewall.
+    pub firewall: FirewallStatus,
+    /// The addresses of this host.
+    pub server_addresses: Vec<IpAddr>,
+    /// Who may reach what.
+    pub access: AccessLists,
+    /// Whether drift is removed or only reported.
+    pub healing: Healing,
+
+    /// What drifted, and what was brought back.
+    pub drift: Drift,
+    /// The steps that are left and are not drift, one sentence each.
+    pub pending: Vec<Note>,
+    /// What is under way and needs nothing but time.
+    pub waiting: Vec<Note>,
+    /// What desired asks for and cannot be had as things stand.
+    pub blocked: Vec<Note>,
+    /// What went wrong, and when it is tried again.
+    pub failures: Failures,
+    /// The latest events, oldest first, at most [`event::KEPT`].
+    pub events: VecDeque<Arc<Event>>,
+    /// Sums since the daemon started.
+    pub totals: Totals,
+}
+
+/// What the daemon does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It waits for a reason to look again.
+    Idle,
+    /// A pass is under way.
+    Passing {
+        /// When it began.
+        since: Timestamp,
+    },
+}
+
+/// Whether drift is removed or only reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Healing {
+    /// Drift is removed by the next pass.
+    #[default]
+    Removes,
+    /// Drift is reported and left alone.
+    Reports,
+}
+
+/// A pool, counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: PoolName,
+    /// How many nodes it should have.
+    pub desired: usize,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+/// The firewall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallStatus {
+    /// The driver in use.
+    pub driver: &'static str,
+    /// Whether the guard is exactly as desired.
+    pub in_sync: ConditionStatus,
+    /// What it closes, where it was read back and understood.
+    pub guard: Option<Guard>,
+    /// In which ways it differs from every guard that we would make.
+    pub differences: Vec<String>,
+}
+
+/// Who may reach what, by address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessLists {
+    /// Who may reach the SOCKS ports.
+    pub socks: Vec<IpNet>,
+    /// Who may reach the status page.
+    pub panel: Vec<IpNet>,
+}
+
+/// A sentence about an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub object: Object,
+    /// The sentence.
+    pub message: String,
+}
+
+impl Status {
+    /// The status of a daemon that has just started: it knows nothing, and says so.
+    pub fn starting(now: Timestamp, driver: &'static str, server_addresses: Vec<IpAddr>) -> Self {
+        Self {
+            started: now,
+            made: now,
+            activity: Activity::Idle,
+            last_pass: None,
+            ready_since: None,
+            resync_every: crate::desired::ReconcilePolicy::default().resync_every,
+            revision: None,
+            applied: None,
+            accepted_since: None,
+            generation: 0,
+            observed_generation: 0,
+            source: SourceState::default(),
+            conditions: conditions::starting(now),
+            pools: Vec::new(),
+            nodes: Vec::new(),
+            firewall: FirewallStatus::unknown(driver),
+            server_addresses,
+            access: AccessLists::default(),
+            healing: Healing::default(),
+            drift: Drift::default(),
+            pending: Vec::new(),
+            waiting: Vec::new(),
+            blocked: Vec::new(),
+            failures: Failures::new(),
+            events: VecDeque::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// The same status, while a pass is under way that began at `since`.
+    #[must_use]
+    pub fn passing(&self, since: Timestamp) -> Self {
+        Self { activity: Activity::Passing { since }, ..self.clone() }
+    }
+
+    /// Finds a condition; `None` where it does not apply.
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// The status of a condition; one that does not apply is unknown.
+    pub fn condition_status(&self, kind: ConditionType) -> ConditionStatus {
+        self.condition(kind).map_or(ConditionStatus::Unknown, |condition| condition.status)
+    }
+
+    /// Finds a node by its name.
+    pub fn node(&self, name: &crate::desired::NodeName) -> Option<&NodeStatus> {
+        self.nodes.iter().find(|node| &node.name == name)
+    }
+}
+
+impl FirewallStatus {
+    /// A firewall that nobody has looked at yet.
+    fn unknown(driver: &'static str) -> Self {
+        Self { driver, in_sync: ConditionStatus::Unknown, guard: None, differences: Vec::new() }
+    }
+}
+
+impl AccessLists {
+    /// Whether an address is on the list of the status page.
+    pub fn panel_has(&self, address: IpAddr) -> bool {
+        self.panel.iter().any(|network| network.contains(&address.to_canonical()))
+    }
+
+    /// Whether an address is on the list of the SOCKS ports.
+    pub fn socks_has(&self, address: IpAddr) -> bool {
+        self.socks.iter().any(|network| network.contains(&address.to_canonical()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Drift: what is not as it was left, since when, and what was brought back.
+
+use jiff::Timestamp;
+
+use super::{Inputs, Status};
+use crate::plan::step::{Cause, Object, Step};
+
+/// What drifted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drift {
+    /// What is still drifted after the pass.
+    pub items: Vec<DriftItem>,
+    /// What the pass brought back.
+    pub repaired: Vec<DriftItem>,
+}
+
+/// One object that is not as it was left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftItem {
+    /// The object.
+    pub object: Object,
+    /// The sentence of the step that removes it.
+    pub sentence: String,
+    /// When it was first seen.
+    pub since: Timestamp,
+}
+
+impl Drift {
+    /// The drift after a pass.
+    pub(super) fn after(inputs: &Inputs<'_>) -> Self {
+        let repaired = inputs.pass.map_or(&[][..], |pass| &pass.applied);
+        Self { items: items(inputs, &inputs.plan.steps), repaired: items(inputs, repaired) }
+    }
+
+    /// Whether an object is known to have drifted.
+    pub fn has(&self, object: &Object) -> bool {
+        self.items.iter().any(|item| &item.object == object)
+    }
+}
+
+/// Picks the steps that remove drift.
+fn items(inputs: &Inputs<'_>, steps: &[Step]) -> Vec<DriftItem> {
+    let item = |step: &Step| DriftItem {
+        object: step.object.clone(),
+        sentence: step.to_string(),
+        since: inputs.previous.and_then(|previous| since(previous, &step.object)).unwrap_or(inputs.now),
+    };
+    steps.iter().filter(|step| step.cause == Cause::Drift).map(item).collect()
+}
+
+/// When an object's drift was first seen, where it was there before.
+fn since(previous: &Status, object: &Object) -> Option<Timestamp> {
+    previous.drift.items.iter().find(|item| &item.object == object).map(|item| item.since)
+}

@@ -1,0 +1,360 @@
+//! The nodes: what each one does, and why it does not do more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::conditions::{Verdict, describe_block, describe_failure, describe_wait};
+use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
+use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
+use crate::observe::{self, Bootstrap, Control, Observation, Process};
+use crate::plan::step::{Cause, Object};
+use crate::plan::{Block, BlockReason, Plan, WaitReason};
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it listens, or should.
+    pub socks: SocketAddr,
+    /// What it does.
+    pub state: NodeState,
+    /// Whether it is known to serve consumers now.
+    pub serving: bool,
+    /// The countries its exits may stand in; empty means any.
+    pub countries: BTreeSet<Country>,
+    /// The exit that its connections leave from, where it is known.
+    pub exit: Option<ExitStatus>,
+    /// How long its latest circuit took to build, in milliseconds.
+    pub latency_ms: Option<u32>,
+    /// How often it has changed its exit since the daemon started.
+    pub rotations: u64,
+    /// How often its process has become another one since the daemon started.
+    pub restarts: u64,
+    /// The tor process that serves it.
+    pub instance: InstanceStatus,
+    /// The conditions: `Ready`, and `Drifted` while it is.
+    pub conditions: Vec<Condition>,
+}
+
+/// What a node does; computed by [`state_of`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeState {
+    /// Its process is not started yet.
+    Pending,
+    /// Its process runs and does not serve yet.
+    Bootstrapping,
+    /// It serves, exactly as desired.
+    Ready,
+    /// It serves and is not exactly as desired, or nobody can tell what it does.
+    Degraded,
+    /// Something went wrong, or what it needs cannot be had.
+    Failed,
+    /// It does not run, and an operator has suspended the reconciler that would start it.
+    Suspended,
+}
+
+/// The exit that a node's connections leave from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitStatus {
+    /// The relay.
+    pub fingerprint: Fingerprint,
+    /// Its address in the consensus, where it is in there.
+    pub ip: Option<IpAddr>,
+    /// The country of that address, where it is known.
+    pub country: Option<Country>,
+}
+
+/// The tor process that serves a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InstanceStatus {
+    /// The process that was seen last, running or not.
+    pub last_process: Option<Process>,
+    /// The process id, while it runs.
+    pub pid: Option<u32>,
+    /// tor's version, while it answers.
+    pub version: Option<String>,
+    /// How far it has come, while it answers.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+impl NodeState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Bootstrapping, Self::Pending, Self::Degraded, Self::Failed, Self::Suspended];
+
+    /// The state's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Bootstrapping => "bootstrapping",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// What is known about one instance, gathered for the nodes it serves.
+struct View<'a> {
+    object: Object,
+    observed: Option<&'a observe::Instance>,
+    failure: Option<&'a super::Failure>,
+    block: Option<&'a Block>,
+    wait: Option<&'a WaitReason>,
+    causes: Vec<(Cause, String)>,
+    suspended: bool,
+}
+
+/// Makes the status of every node that desired asks for.
+pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
+    let before: BTreeMap<&NodeName, &NodeStatus> = inputs
+        .previous
+        .map(|previous| previous.nodes.iter().map(|node| (&node.name, node)).collect())
+        .unwrap_or_default();
+    let left = Left::of(inputs.plan);
+    let instances = inputs.desired.map(desired::Desired::instances).unwrap_or_default();
+    instances
+        .iter()
+        .flat_map(|instance| {
+            let view = View::of(inputs, &left, &instance.name);
+            let made =
+                |node: &desired::Node| node_status(inputs, instance, node, &view, before.get(&node.name).copied());
+            instance.nodes.iter().map(made).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The plan that was left, by object.
+struct Left<'a> {
+    blocks: BTreeMap<&'a Object, &'a Block>,
+    waits: BTreeMap<&'a Object, &'a WaitReason>,
+    causes: BTreeMap<&'a Object, Vec<(Cause, String)>>,
+}
+
+impl<'a> Left<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut causes: BTreeMap<&Object, Vec<(Cause, String)>> = BTreeMap::new();
+        for step in &plan.steps {
+            causes.entry(&step.object).or_default().push((step.cause, step.to_string()));
+        }
+        Self {
+            blocks: plan.blocked.iter().map(|block| (&block.object, block)).collect(),
+            waits: plan.waiting.iter().map(|wait| (&wait.object, &wait.reason)).collect(),
+            causes,
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    fn of(inputs: &Inputs<'a>, left: &Left<'a>, name: &InstanceName) -> Self {
+        let object = Object::Instance(name.clone());
+        Self {
+            observed: inputs.observed.instances.get(name),
+            failure: inputs.failures.get(&object),
+            block: left.blocks.get(&object).copied(),
+            wait: left.waits.get(&object).copied(),
+            causes: left.causes.get(&object).cloned().unwrap_or_default(),
+            suspended: inputs.suspended.is_some(),
+            object,
+        }
+    }
+
+    fn control(&self) -> Option<&'a Control> {
+        self.observed.and_then(|instance| instance.control.present())
+    }
+
+    /// Why nobody can tell what the instance does, where that is so.
+    fn unknown(&self) -> Option<&'a str> {
+        let observed = self.observed.and_then(|instance| instance.process.unknown().or(instance.control.unknown()));
+        observed.or_else(|| match self.block.map(|block| &block.reason) {
+            Some(BlockReason::Unknown(why)) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What it needs and cannot have, where that is so.
+    fn blocked(&self) -> Option<&'a Block> {
+        self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
+    }
+
+    /// The sentence of a step that is left, other than for a new consensus, under which the node serves on.
+    fn step_left(&self) -> Option<(Cause, &str)> {
+        let (cause, sentence) = self.causes.iter().find(|(cause, _)| *cause != Cause::Consensus)?;
+        Some((*cause, sentence))
+    }
+}
+
+/// Whether an instance is known to serve at an address.
+fn serves(control: &Control, socks: SocketAddr) -> bool {
+    control.bootstrap.progress == 100 && control.circuit_established && control.socks_listeners.contains(&socks)
+}
+
+/// Says what a node does, and why.
+///
+/// The first of these that holds is it:
+///
+/// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
+/// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
+/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
+/// 4. **pending**: it has no process.
+/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
+///    closed, as it is until its exits are set.
+/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
+/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
+fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
+    if let Some(failure) = view.failure {
+        return (NodeState::Failed, Verdict::no(Reason::ReconciliationFailed, describe_failure(failure)));
+    }
+    if let Some(block) = view.blocked() {
+        let (reason, message) = describe_block(&block.reason);
+        return (NodeState::Failed, Verdict::no(reason, message));
+    }
+    if let Some(why) = view.unknown() {
+        return (NodeState::Degraded, Verdict::unknown(Reason::ObservationFailed, why));
+    }
+    let Some(control) = view.control() else {
+        return without_control(view);
+    };
+    if !serves(control, socks) {
+        return (NodeState::Bootstrapping, Verdict::no(Reason::Progressing, under_way(view, control, socks)));
+    }
+    if let Some((cause, sentence)) = view.step_left() {
+        let reason = if cause == Cause::Drift { Reason::DriftDetected } else { Reason::Progressing };
+        return (NodeState::Degraded, Verdict::no(reason, sentence));
+    }
+    match view.wait {
+        Some(wait @ WaitReason::MaxUnavailable) => {
+            (NodeState::Ready, Verdict::yes(Reason::MaxUnavailableLimitReached, describe_wait(wait)))
+        }
+        _ => (NodeState::Ready, Verdict::yes(Reason::Succeeded, "it serves as desired")),
+    }
+}
+
+/// What a node does whose instance says nothing, for certain.
+fn without_control(view: &View<'_>) -> (NodeState, Verdict) {
+    if view.observed.is_some_and(|instance| instance.process.present().is_some()) {
+        let message = "its tor runs and its control socket does not answer yet";
+        return (NodeState::Bootstrapping, Verdict::no(Reason::Progressing, message));
+    }
+    if view.suspended {
+        return (NodeState::Suspended, Verdict::no(Reason::Suspended, "its tor is not running and nothing starts it"));
+    }
+    let message = match (view.wait, view.step_left()) {
+        (Some(wait), _) => describe_wait(wait),
+        (None, Some((_, sentence))) => sentence.to_owned(),
+        (None, None) => "its tor is not running".to_owned(),
+    };
+    (NodeState::Pending, Verdict::no(Reason::Progressing, message))
+}
+
+/// What a node that runs and does not serve is waiting for.
+fn under_way(view: &View<'_>, control: &Control, socks: SocketAddr) -> String {
+    if let Some(wait) = view.wait {
+        return describe_wait(wait);
+    }
+    let Bootstrap { progress, summary, warning } = &control.bootstrap;
+    if *progress < 100 {
+        let warning = warning.as_ref().map(|warning| format!("; tor warns: {warning}")).unwrap_or_default();
+        return format!("tor is at {progress}%: {summary}{warning}");
+    }
+    if !control.circuit_established {
+        return "it has no circuit yet".to_owned();
+    }
+    if let Some((_, sentence)) = view.step_left() {
+        return sentence.to_owned();
+    }
+    format!("its SOCKS port {socks} is not open yet")
+}
+
+/// Makes the status of one node.
+fn node_status(
+    inputs: &Inputs<'_>,
+    instance: &desired::Instance,
+    node: &desired::Node,
+    view: &View<'_>,
+    before: Option<&NodeStatus>,
+) -> NodeStatus {
+    let (state, verdict) = state_of(view, node.socks);
+    let drifted = view
+        .causes
+        .iter()
+        .find(|(cause, _)| *cause == Cause::Drift)
+        .map(|(_, sentence)| (ConditionType::Drifted, Verdict::yes(Reason::DriftDetected, sentence.clone())));
+    let conditions = [Some((ConditionType::Ready, verdict)), drifted].into_iter().flatten();
+    let previous = before.map_or(&[][..], |before| &before.conditions);
+    NodeStatus {
+        name: node.name.clone(),
+        pool: instance.pool.clone(),
+        socks: node.socks,
+        state,
+        serving: view.control().is_some_and(|control| serves(control, node.socks)),
+        countries: instance.countries.clone(),
+        exit: view.control().and_then(|control| exit(inputs, control)),
+        latency_ms: view.control().and_then(|control| control.latency_ms),
+        rotations: before.map_or(0, |before| before.rotations),
+        restarts: restarts(view, before),
+        instance: instance_status(view, before),
+        conditions: conditions.map(|(kind, verdict)| verdict.condition(kind, previous, inputs.now)).collect(),
+    }
+}
+
+/// Looks an exit up in the consensus.
+fn exit(inputs: &Inputs<'_>, control: &Control) -> Option<ExitStatus> {
+    let fingerprint = control.exit.as_ref()?.fingerprint;
+    let relay = inputs.observed.relays.present().and_then(|relays| relays.exits.get(&fingerprint));
+    Some(ExitStatus {
+        fingerprint,
+        ip: relay.map(|relay| relay.address),
+        country: relay.and_then(|relay| relay.country),
+    })
+}
+
+/// Counts one more restart when the process is another one than the last that was seen.
+fn restarts(view: &View<'_>, before: Option<&NodeStatus>) -> u64 {
+    let Some(before) = before else { return 0 };
+    let now = view.observed.and_then(|instance| instance.process.present());
+    match (&before.instance.last_process, now) {
+        (Some(last), Some(now)) if last != now => before.restarts + 1,
+        _ => before.restarts,
+    }
+}
+
+/// Says what is known about the process of a node.
+fn instance_status(view: &View<'_>, before: Option<&NodeStatus>) -> InstanceStatus {
+    let process = view.observed.and_then(|instance| instance.process.present());
+    let last = before.and_then(|before| before.instance.last_process.clone());
+    InstanceStatus {
+        last_process: process.cloned().or(last),
+        pid: process.map(|process| process.pid),
+        version: view.control().map(|control| control.version.clone()),
+        bootstrap: view.control().map(|control| control.bootstrap.clone()),
+    }
+}
+
+/// Lists what of the desired instances could not be observed, one sentence an instance.
+pub(super) fn unknowns(inputs: &Inputs<'_>) -> Vec<String> {
+    let left = Left::of(inputs.plan);
+    let instances = inputs.desired.map(desired::Desired::instances).unwrap_or_default();
+    let sentence = |instance: &desired::Instance| {
+        let view = View::of(inputs, &left, &instance.name);
+        let torrc = view.observed.and_then(|instance| Observation::unknown(&instance.torrc));
+        view.unknown().or(torrc).map(|why| format!("{}: {why}", view.object))
+    };
+    instances.iter().filter_map(sentence).collect()
+}
+
+impl NodeStatus {
+    /// The condition `Ready`, which every node has.
+    pub fn ready(&self) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == ConditionType::Ready)
+    }
+
+    /// What it waits for or why it failed; `None` where it is ready.
+    pub fn trouble(&self) -> Option<&str> {
+        self.ready().filter(|ready| ready.status != ConditionStatus::True).map(|ready| ready.message.as_str())
+    }
+}

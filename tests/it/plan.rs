@@ -1,0 +1,4 @@
+//! The planner: its laws on a modelled world, and its decisions on written-down ones.
+
+mod laws;
+mod world;

@@ -1,0 +1,203 @@
+//! Hand-made worlds, for tests of the status and of what shows it.
+//!
+//! The including module brings the crate's modules into its scope: this file serves the unit tests and the
+//! integration tests alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, Revision};
+use super::firewall::model::Guard;
+use super::observe::{
+    Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
+};
+use super::plan::Plan;
+use super::status::{self, Failures, Inputs, Pass, PassResult, SourceState, Status, Suspension};
+use super::tor::relays::{Exit, Relays};
+
+/// Everything that a status is made from, owned, to be bent as a test likes.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub now: Timestamp,
+    pub source: SourceState,
+    pub desired: Option<Desired>,
+    pub observed: Observed,
+    pub plan: Plan,
+    pub failures: Failures,
+    pub driver: &'static str,
+    pub server_addresses: Vec<IpAddr>,
+    pub suspended: Option<Suspension>,
+    pub pass: Option<Pass>,
+}
+
+/// The time at which every world begins.
+pub fn noon() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// A revision made of one digit.
+pub fn revision(digit: char) -> Revision {
+    Revision::of_commit("main", &digit.to_string().repeat(40)).unwrap()
+}
+
+impl World {
+    /// A host that matches its file: a pool `eu` with two thirds of the nodes, and a pool `us` with the rest.
+    pub fn healthy(nodes: u16) -> Self {
+        let us = nodes / 3;
+        let pools: Vec<Pool> = [("eu", nodes - us, 30_000, &["de", "nl", "fr"][..]), ("us", us, 31_000, &["us"])]
+            .into_iter()
+            .filter(|(_, size, ..)| *size > 0)
+            .map(|(name, size, port, countries)| pool(name, size, port, countries))
+            .collect();
+        let access =
+            Access { socks: networks(&["203.0.113.0/24", "2001:db8::/32"]), panel: networks(&["127.0.0.0/8"]) };
+        let desired = Desired { pools, access, ..Desired::default() };
+        let source = SourceState {
+            accepted: Some(revision('a')),
+            offered: Some(revision('a')),
+            last_success: Some(noon()),
+            ..SourceState::default()
+        };
+        Self {
+            now: noon(),
+            source,
+            observed: observed(&desired),
+            desired: Some(desired),
+            plan: Plan::default(),
+            failures: Failures::new(),
+            driver: "nftables",
+            server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
+            suspended: None,
+            pass: Some(pass_at(noon())),
+        }
+    }
+
+    /// A daemon whose source has given nothing yet.
+    pub fn without_revision() -> Self {
+        Self {
+            source: SourceState::default(),
+            desired: None,
+            observed: Observed::default(),
+            pass: None,
+            ..Self::healthy(0)
+        }
+    }
+
+    /// The status of a first pass.
+    pub fn status(&self) -> Status {
+        status::of(&self.inputs(None))
+    }
+
+    /// The status of a pass after another.
+    pub fn status_after(&self, previous: &Status) -> Status {
+        status::of(&self.inputs(Some(previous)))
+    }
+
+    /// Lets time pass, and another pass with it.
+    pub fn later(&self, seconds: i64) -> Self {
+        let now = self.now + SignedDuration::from_secs(seconds);
+        let pass = self.pass.as_ref().map(|_| pass_at(now));
+        Self { now, pass, ..self.clone() }
+    }
+
+    /// The observed instance of a node, to be bent.
+    pub fn instance(&mut self, name: &str) -> &mut Instance {
+        self.observed.instances.get_mut(&name.parse::<InstanceName>().unwrap()).unwrap()
+    }
+
+    /// What the control socket of a node's instance says, to be bent.
+    pub fn control(&mut self, name: &str) -> &mut Control {
+        match &mut self.instance(name).control {
+            Observation::Present(control) => control,
+            _ => panic!("{name} says nothing"),
+        }
+    }
+
+    fn inputs<'a>(&'a self, previous: Option<&'a Status>) -> Inputs<'a> {
+        Inputs {
+            now: self.now,
+            previous,
+            source: &self.source,
+            desired: self.desired.as_ref(),
+            applied: self.source.accepted.as_ref(),
+            observed: &self.observed,
+            plan: &self.plan,
+            failures: &self.failures,
+            driver: self.driver,
+            server_addresses: &self.server_addresses,
+            suspended: self.suspended.as_ref(),
+            pass: self.pass.as_ref(),
+        }
+    }
+}
+
+fn pass_at(started: Timestamp) -> Pass {
+    Pass { started, duration: Duration::from_millis(120), result: PassResult::Success, applied: Vec::new() }
+}
+
+fn networks(texts: &[&str]) -> BTreeSet<ipnet::IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn pool(name: &str, size: u16, socks_port: u16, countries: &[&str]) -> Pool {
+    Pool {
+        name: name.parse().unwrap(),
+        size,
+        countries: countries.iter().map(|code| code.parse().unwrap()).collect(),
+        listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        socks_port,
+        rotate_every: None,
+        nodes_per_instance: NonZeroU16::MIN,
+        exits: ExitPolicy::default(),
+        torrc: BTreeMap::new(),
+    }
+}
+
+fn observed(desired: &Desired) -> Observed {
+    let mut world = Observed {
+        guard: Observation::Present(ObservedGuard::Exact(Guard::of(desired, Some(8080)))),
+        tor: Observation::Present(TorProgram { path: "/usr/bin/tor".to_owned(), version: "0.4.9.11".to_owned() }),
+        ..Observed::default()
+    };
+    let mut relays = Relays { valid_after: "2026-03-01 12:00:00".to_owned(), exits: BTreeMap::new() };
+    for (number, instance) in (0_u16..).zip(desired.instances()) {
+        let fingerprint = fingerprint(number);
+        relays.exits.insert(fingerprint, exit(number, instance.countries.iter().next().copied()));
+        let listeners = instance.nodes.iter().map(|node| node.socks).collect();
+        world.instances.insert(instance.name, running(number, fingerprint, listeners));
+    }
+    world.relays = Observation::Present(relays);
+    world
+}
+
+fn fingerprint(number: u16) -> Fingerprint {
+    let mut bytes = [0xAB; 20];
+    bytes[18..].copy_from_slice(&number.to_be_bytes());
+    Fingerprint::from_bytes(bytes)
+}
+
+fn exit(number: u16, country: Option<Country>) -> Exit {
+    let [high, low] = number.to_be_bytes();
+    Exit { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100 + high, low)), country, bandwidth: 9000 }
+}
+
+fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<SocketAddr>) -> Instance {
+    Instance {
+        torrc: Observation::Present("SocksPort 0\n".to_owned()),
+        process: Observation::Present(Process { pid: 4000 + u32::from(number), started: 77 }),
+        control: Observation::Present(Control {
+            version: "0.4.9.11".to_owned(),
+            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None },
+            circuit_established: true,
+            network_live: Some(true),
+            socks_listeners,
+            exit: Some(ObservedExit { fingerprint, confirmed: true }),
+            latency_ms: Some(180 + 7 * u32::from(number % 40)),
+            ..Control::default()
+        }),
+    }
+}
