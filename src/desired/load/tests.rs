@@ -115,7 +115,7 @@ fn hostile_files_are_refused_and_it_ends() {
     }
 }
 
-const MAX_BYTES: usize = tree::MAX_FILE_BYTES;
+const MAX_BYTES: usize = MAX_FILE_BYTES;
 
 /// Renders everything, as a person or a program would see it.
 fn everything_said(bytes: &[u8]) -> String {
