@@ -86,7 +86,7 @@ fn a_file_that_may_not_be_read_says_so() {
     let directory = directory();
     let path = directory.path().join("pool.yaml");
     fs::write(&path, "").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
         println!("skipped: this user may read everything");
         return;
