@@ -180,7 +180,7 @@ impl View {
             },
             legend: legend(status),
             pools: pools(status),
-            nodes: status.nodes.iter().map(node).collect(),
+            nodes: nodes(status),
             firewall: firewall(status),
             events: status.events.iter().rev().take(EVENTS_SHOWN).map(|made| event(made, &time)).collect(),
             client: ClientView {
@@ -358,6 +358,13 @@ fn summary(nodes: &[&NodeStatus]) -> String {
 
 fn cell(name: &NodeName, state: NodeState) -> Cell {
     Cell { class: class(state), title: format!("{name} {}", state.as_str()) }
+}
+
+/// Lists the nodes: those that are not ready come first.
+fn nodes(status: &Status) -> Vec<NodeView> {
+    let mut nodes: Vec<&NodeStatus> = status.nodes.iter().collect();
+    nodes.sort_by_key(|node| node.state == NodeState::Ready);
+    nodes.into_iter().map(node).collect()
 }
 
 fn node(node: &NodeStatus) -> NodeView {
