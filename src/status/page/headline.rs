@@ -139,23 +139,23 @@ fn moving(status: &Status) -> Option<(Tone, String)> {
 
 /// What is worth a second line: a source that cannot be read, a revision that is not in force.
 fn details(status: &Status) -> Vec<String> {
-    let mut details = Vec::new();
-    if let Some(error) = &status.source.error {
-        if error.fault.is_refusal() && status.revision.is_some() {
-            details.push(format!("{} stays in force.", revision(status)));
-        } else if !error.fault.is_refusal() && status.revision.is_some() {
-            details.push(format!("The source could not be read: {}", error.message));
-        }
-    } else if let Some(outdated) = status.condition(ConditionType::ArtifactOutdated) {
-        if outdated.status == ConditionStatus::True {
-            details.push(format!("{}.", capitalised(&outdated.message)));
-        }
-    }
+    let mut details: Vec<String> = about_source(status).into_iter().collect();
     details.extend(also(status));
     if !status.drift.repaired.is_empty() {
         details.push(format!("{} removed in the last pass.", count_were(status.drift.repaired.len(), "difference")));
     }
     details
+}
+
+fn about_source(status: &Status) -> Option<String> {
+    let outdated = status.condition(ConditionType::ArtifactOutdated)?;
+    match &status.source.error {
+        _ if status.revision.is_none() => None,
+        Some(error) if error.fault.is_refusal() => Some(format!("{} stays in force.", revision(status))),
+        Some(error) => Some(format!("The source could not be read: {}", error.message)),
+        None if outdated.status == ConditionStatus::True => Some(format!("{}.", capitalised(&outdated.message))),
+        None => None,
+    }
 }
 
 /// Counts what the sentence does not speak of, where it speaks of a failure.
