@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::conditions::{Verdict, describe_block, describe_failure, describe_wait};
+use super::conditions::Verdict;
+use super::describe::{describe_block, describe_failure, describe_wait};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
 use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
 use crate::observe::{self, Bootstrap, Control, Observation, Process};

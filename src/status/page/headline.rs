@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::desired::Revision;
-use crate::status::conditions::{count, count_were};
+use crate::status::describe::{count, count_were};
 use crate::status::{Condition, ConditionStatus, ConditionType, Healing, NodeState, Reason, Status};
 
 /// How something is, for its colour and its shape.
