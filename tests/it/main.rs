@@ -9,3 +9,4 @@ mod plan;
 mod schema;
 mod testnet;
 mod tor;
+mod tor_network;
