@@ -30,6 +30,7 @@
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
 pub mod apply;
+pub mod audit;
 pub mod desired;
 pub mod error;
 pub mod firewall;

@@ -101,6 +101,7 @@ pub struct PoolDocument {
     pub rotate_every: Option<Period>,
     /// How many nodes share one tor process. Default: 1.
     #[serde(default = "one")]
+    #[schemars(range(max = 1000))]
     pub nodes_per_instance: Positive,
     /// Which exits its nodes may use, beyond their country.
     #[serde(default)]

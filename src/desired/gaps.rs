@@ -109,3 +109,15 @@ impl When {
         }
     }
 }
+
+impl std::fmt::Display for Gap {
+    /// Writes the row of the table for people: `| path | which values | what does not happen |`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let values = match self.when {
+            When::Set => "all".to_owned(),
+            When::Is(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            When::IsNot(default) => format!("all but `{default}`"),
+        };
+        write!(f, "| `{}` | {values} | {} |", self.path, self.missing)
+    }
+}

@@ -30,7 +30,7 @@ pub struct Invalid {
 ///
 /// The time it takes is bounded, whatever the bytes are.
 pub fn load(file: &str, bytes: &[u8]) -> Result<Loaded, Invalid> {
-    let parsed = tree::parse(file, bytes).map_err(Invalid::one)?;
+    let parsed = tree::parse(file, bytes).map_err(|refusal| Invalid::one(*refusal))?;
     let mut findings = Findings::new(file, &parsed.tree);
     findings.take(parsed.duplicates);
     if let Some(fatal) = unreadable(&mut findings, &parsed.tree) {
@@ -115,3 +115,6 @@ impl Classify for Invalid {
         Kind::Desired
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,26 @@ use super::reader::Required;
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
-    if let Some(root) = schema.as_object_mut() {
-        root.insert("$id".into(), "https://exitpool.invalid/schema/desired-state.v1.schema.json".into());
-        root.remove("default");
-    }
+    refuse_null(&mut schema);
+    schema["$id"] = "urn:exitpool:desired-state:v1".into();
     schema
+}
+
+/// Takes `null` out of every choice: a field that may be absent may not be empty.
+fn refuse_null(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|name| name != "null");
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| choice["type"] != "null");
+            }
+            members.values_mut().for_each(refuse_null);
+        }
+        _ => {}
+    }
 }
 
 /// The required fields of every type, as the schema has them.

@@ -92,17 +92,17 @@ pub struct Parsed {
 }
 
 /// Reads a file's bytes into a tree.
-pub fn parse(file: &str, bytes: &[u8]) -> Result<Parsed, Diagnostic> {
+pub fn parse(file: &str, bytes: &[u8]) -> Result<Parsed, Box<Diagnostic>> {
     let text = readable(file, bytes)?;
-    let root = raw::read(text).map_err(|problem| problem.into_diagnostic(file, text))?;
+    let root = raw::read(text).map_err(|problem| Box::new(problem.into_diagnostic(file, text)))?;
     let mut builder = Builder { tree: Tree { nodes: Vec::new() }, duplicates: Vec::new(), file };
     builder.add(root, None);
     Ok(Parsed { tree: builder.tree, duplicates: builder.duplicates })
 }
 
 /// Checks that bytes are text that is worth parsing.
-fn readable<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostic> {
-    let whole_file = |message: String, help: &str| Diagnostic::of_file(Severity::Error, file, message, help);
+fn readable<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
+    let whole_file = |message: String, help: &str| Box::new(Diagnostic::of_file(Severity::Error, file, message, help));
     if bytes.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len());
         return Err(whole_file(message, "a desired state is far smaller: check that this is the right file"));

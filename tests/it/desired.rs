@@ -2,6 +2,8 @@
 //!
 //! The name of a file is the sentence it proves. `UPDATE_FIXTURES=1` writes the expected text anew.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,6 +115,8 @@ one_test_per_file!(invalid, is_refused:
     an_alias_bomb
     an_alias_of_an_unknown_anchor
     an_empty_file
+    an_optional_value_left_empty
+    more_nodes_for_an_instance_than_a_pool_has
     bytes_that_are_not_utf8
     duplicate_keys_are_all_found
     errors_of_every_section_come_at_once

@@ -18,9 +18,18 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
         let path = format!("pools[{at}]");
         size(findings, &path, pool, document);
         ports(findings, &path, at, document);
+        sharing(findings, &path, pool);
         exits(findings, &path, pool);
         reach(findings, &path, pool, document);
         torrc::check(findings, &format!("{path}.torrc"), &pool.torrc);
+    }
+}
+
+/// Refuses what no pool could fill.
+fn sharing(findings: &mut Findings<'_>, path: &str, pool: &PoolDocument) {
+    if pool.nodes_per_instance.0 > u32::from(MAX_POOL_SIZE) {
+        let node = findings.find(&format!("{path}.nodes_per_instance"));
+        findings.error(node, format!("at most {MAX_POOL_SIZE} nodes share one tor process"), "use a smaller number");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::desired::tree::NodeId;
 
 /// Options that exitpool sets itself, or whose effect it has to know: where tor keeps its files, who may speak to it,
 /// on which ports it listens, where traffic leaves, and what is logged.
-pub const OWNED: [&str; 52] = [
+pub const OWNED: [&str; 53] = [
     "CacheDirectory",
     "CacheDirectoryGroupReadable",
     "ClientOnly",
@@ -35,6 +35,7 @@ pub const OWNED: [&str; 52] = [
     "ExitNodes",
     "ExtORPort",
     "ExtORPortCookieAuthFile",
+    "ExtORPortCookieAuthFileGroupReadable",
     "GeoIPFile",
     "GeoIPv6File",
     "HashedControlPassword",
