@@ -11,3 +11,4 @@ mod plan;
 mod schema;
 mod testnet;
 mod tor;
+mod tor_network;

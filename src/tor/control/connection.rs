@@ -14,6 +14,9 @@ use super::framing::{Framing, FramingError, Message};
 /// Not `STREAM`: it comes with every connection of every consumer, and names where it goes.
 const EVENTS: &str = "SETEVENTS STATUS_CLIENT CIRC CONF_CHANGED NETWORK_LIVENESS";
 
+/// How much is read at once, at least.
+const READ_BYTES: usize = 4 << 10;
+
 /// Where a control socket and its cookie are.
 #[derive(Debug, Clone)]
 pub struct Address {
@@ -99,6 +102,7 @@ impl Connection {
             if let Some(message) = self.framing.next().map_err(ConnectionError::Framing)? {
                 return Ok(message);
             }
+            self.framing.buffer.reserve(READ_BYTES);
             let read = self.stream.read_buf(&mut self.framing.buffer).await.map_err(ConnectionError::Broken)?;
             if read == 0 {
                 return Err(ConnectionError::Closed);

@@ -35,6 +35,7 @@ pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str) 
     }
     end_all(driver, name, &running).await?;
     install(driver, name, &paths, torrc).await?;
+    seed(driver, name, &paths);
     // What an earlier tor left would be taken for what this one says.
     [paths.log(), paths.control(), paths.cookie()].iter().try_for_each(|path| files::remove_file(path))?;
     let launch = Launch {
@@ -67,6 +68,16 @@ async fn install(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths,
     files::remove_file(&candidate)?;
     verified?;
     files::write_atomically(&paths.torrc(), torrc)
+}
+
+/// Gives a new instance the directory cache of one that is up already: it bootstraps at once, and the Tor network serves
+/// one download instead of a hundred. Without it tor downloads everything by itself, so no error is one.
+fn seed(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths) {
+    match files::seed(&driver.layout.state_root(), &paths.state) {
+        Ok(Some(sibling)) => tracing::debug!(instance = %name, from = %sibling, "the directory cache was copied"),
+        Ok(None) => {}
+        Err(error) => tracing::info!(instance = %name, %error, "the directory cache of a sibling cannot be copied"),
+    }
 }
 
 /// Waits until the control socket of a started tor answers; one that never does is ended.
