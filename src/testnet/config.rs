@@ -24,6 +24,11 @@ const MOST_DOUBLINGS: u32 = 3;
 /// The file with the name servers of exits.
 pub const RESOLV_CONF: &str = "resolv.conf";
 
+/// The file with the bandwidths of relays, as if measured.
+pub const BANDWIDTHS: &str = "bandwidths";
+/// The bandwidth of every relay: ten times what is Fast in any case (`AuthDirFastGuarantee`).
+const BANDWIDTH_KILOBYTES: u64 = 1000;
+
 /// When the authorities vote.
 ///
 /// tor votes at fixed times of the day, `TestingV3AuthVotingStartOffset` seconds after each full interval. Moving that
@@ -131,9 +136,10 @@ ServerDNSDetectHijacking 0
     fn authority(&self) -> String {
         let Ballot { offset, delay } = self.ballot;
         let address = self.member.address;
-        let entries: Vec<_> =
-            self.layout.members.iter().filter(|member| member.is_entry()).map(|m| m.address.to_string()).collect();
-        let guards = entries.join(",");
+        let guards = self.layout.members.iter().filter(|member| member.role == Role::Guard);
+        let guards: Vec<_> = guards.map(|guard| guard.address.to_string()).collect();
+        let guards = guards.join(",");
+        let bandwidths = quoted(&self.directory.join(BANDWIDTHS));
         format!(
             "{NO_EXIT}\
 AuthoritativeDirectory 1
@@ -143,6 +149,9 @@ DirPort {address}:{DIR_PORT}
 # lose them as guards.
 TestingDirAuthVoteGuard {guards}
 TestingDirAuthVoteGuardIsStrict 1
+# Measured, every relay is as good as any other. By what relays see of themselves, which is next to nothing, the slowest
+# would lose the flag Fast at the second vote, and its country an exit.
+V3BandwidthsFile {bandwidths}
 # One vote, at a moment that is moved by a reload; before the first consensus the TestingV3AuthInitial options count.
 V3AuthVotingInterval {INTERVAL_SECONDS}
 V3AuthVoteDelay {delay}
@@ -202,6 +211,12 @@ pub fn geoip6() -> String {
     "2001:db8::,2001:db8:ffff:ffff:ffff:ffff:ffff:ffff,SE\n".to_owned()
 }
 
+/// Renders the bandwidth file that the authorities vote by; they believe it for three days.
+pub fn bandwidths(now: u64, fingerprints: &[String]) -> String {
+    let line = |fingerprint: &String| format!("node_id=${fingerprint} bw={BANDWIDTH_KILOBYTES}\n");
+    format!("{now}\n{}", fingerprints.iter().map(line).collect::<String>())
+}
+
 /// Quotes a path for a torrc.
 fn quoted(path: &Path) -> String {
     let escaped = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
@@ -229,6 +244,29 @@ mod tests {
     fn the_geoip_file_is_in_tors_format() {
         let layout = Layout::new(&[("de".parse().unwrap(), 1)].into()).unwrap();
         assert!(geoip(&layout).ends_with("168820736,168886271,DE\n"), "{}", geoip(&layout));
+    }
+
+    #[test]
+    fn every_relay_is_measured_alike() {
+        let identities = ["AB".repeat(20), "CD".repeat(20)];
+        let file = bandwidths(1_764_000_000, &identities);
+        assert_eq!(file.lines().next(), Some("1764000000"), "tor wants the time alone in the first line");
+        for (line, identity) in file.lines().skip(1).zip(&identities) {
+            assert_eq!(line, format!("node_id=${identity} bw=1000"));
+        }
+    }
+
+    #[test]
+    fn only_guards_are_voted_to_be_guards_and_only_authorities_vote() {
+        let layout = Layout::new(&[("de".parse().unwrap(), 1)].into()).unwrap();
+        let (directory, ballot) = (Path::new("/network"), Ballot::asleep(0));
+        for member in &layout.members {
+            let torrc = RelayTorrc { member, layout: &layout, authorities: &[], directory, ballot }.render();
+            let votes = torrc.lines().find_map(|line| line.strip_prefix("TestingDirAuthVoteGuard "));
+            let wanted = (member.role == Role::Authority).then_some("10.2.1.1,10.2.2.1,10.2.3.1,10.2.4.1");
+            assert_eq!(votes, wanted, "{member:?}");
+            assert!(torrc.contains(&format!("OutboundBindAddress {}\n", member.address)));
+        }
     }
 
     #[test]

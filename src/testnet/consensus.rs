@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::config::{AuthorityLine, Ballot, RelayTorrc};
+use super::config::{AuthorityLine, BANDWIDTHS, Ballot, RelayTorrc, bandwidths};
 use super::layout::{Layout, Member, Role};
-use super::relays::{Relay, log_tail, write_torrc};
+use super::relays::{Relay, fingerprint, log_tail, write_torrc};
 use super::{Error, Progress};
 
 /// How often the relays' files are looked at.
@@ -47,22 +47,31 @@ struct Stage {
 }
 
 impl<P: Fn(Progress)> Running<'_, P> {
-    /// Waits for registration, has a vote held, and waits until the entries serve what was voted.
+    /// Waits for registration, has a vote held, and waits until the guards serve what was voted.
     pub async fn agree(&mut self) -> Result<(), Error> {
         let authorities = data_of(self.relays, |member| member.role == Role::Authority);
-        let entries = data_of(self.relays, Member::is_entry);
+        let guards = data_of(self.relays, |member| member.role == Role::Guard);
         let (deadline, of) = (self.deadline, self.layout.members.len());
         let stage = Stage { does: "register its relays", of, deadline };
         let told = |registered| Progress::Registered { registered, of };
         self.wait(stage, |layout| unregistered(&authorities, layout), told).await?;
+        self.measure()?;
         self.vote(&authorities).await?;
         // Relays have put their next download off for up to half a minute; a reload makes them ask at once.
         for relay in self.relays.iter().filter(|relay| relay.member.role != Role::Authority) {
             relay.reload().map_err(Error::file("reload", &relay.data))?;
         }
-        let of = entries.len();
+        let of = guards.len();
         let stage = Stage { does: "spread its consensus", of, deadline };
-        self.wait(stage, |layout| not_served(&entries, layout), |serving| Progress::Spread { serving, of }).await
+        self.wait(stage, |layout| not_served(&guards, layout), |serving| Progress::Spread { serving, of }).await
+    }
+
+    /// Writes the relays' bandwidths down for the authorities.
+    fn measure(&self) -> Result<(), Error> {
+        let identity = |relay: &Relay| fingerprint(&relay.data, &relay.member.nickname);
+        let fingerprints: Vec<_> = self.relays.iter().map(identity).collect::<Result<_, _>>()?;
+        let path = self.directory.join(BANDWIDTHS);
+        fs::write(&path, bandwidths(now(), &fingerprints)).map_err(Error::file("write", path))
     }
 
     /// Calls votes until one lists every relay with the flags that it needs.
@@ -148,22 +157,20 @@ fn unlisted(authorities: &[PathBuf], layout: &Layout) -> BTreeSet<String> {
     nicknames(layout.members.iter().filter(|member| !useful(member)))
 }
 
-/// Names the entries that cannot yet tell a client about every relay.
-fn not_served(entries: &[PathBuf], layout: &Layout) -> BTreeSet<String> {
+/// Names the guards that cannot yet tell a client about every relay.
+fn not_served(guards: &[PathBuf], layout: &Layout) -> BTreeSet<String> {
     let serves = |data: &PathBuf| {
         let list = flags(&read(data, "cached-microdesc-consensus"));
         let described = read(data, "cached-microdescs").lines().filter(|line| *line == "onion-key").count();
         described >= layout.members.len() && layout.members.iter().all(|member| has_flags(&list, member))
     };
     let name = |data: &PathBuf| data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    entries.iter().filter(|data| !serves(data)).map(name).collect()
+    guards.iter().filter(|data| !serves(data)).map(name).collect()
 }
 
 /// Whether a consensus lists a member as what it is there for.
 fn has_flags(list: &BTreeMap<String, BTreeSet<String>>, member: &Member) -> bool {
-    let purpose = if member.is_entry() { "Guard" } else { "Exit" };
-    list.get(&member.nickname)
-        .is_some_and(|flags| ["Running", "Valid", purpose].iter().all(|flag| flags.contains(*flag)))
+    list.get(&member.nickname).is_some_and(|flags| member.role.flags().iter().all(|flag| flags.contains(*flag)))
 }
 
 /// Reads the relays and their flags out of a consensus: a line `r <nickname> …`, and after it `s <flag> …`.

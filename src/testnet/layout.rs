@@ -12,8 +12,8 @@ use crate::desired::Country;
 
 /// How many directory authorities vote: the fewest with a majority that outlives the loss of one.
 const AUTHORITIES: u8 = 3;
-/// How many more guards there are; a client samples guards, so it wants a few.
-const GUARDS: u8 = 2;
+/// How many guards there are: a client samples some, and wants another one in the middle of its circuits.
+const GUARDS: u8 = 4;
 /// The most exits a network may have: at about 14 MB each they fit on a small machine.
 const MOST_EXITS: usize = 200;
 /// The second octet of the first country's addresses; below it are those that belong to no exit.
@@ -26,7 +26,7 @@ pub const DIR_PORT: u16 = 9030;
 /// What a relay is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Votes on the consensus; also a guard and a middle relay.
+    /// Votes on the consensus, and carries no traffic: authorities measure all relays but each other.
     Authority,
     /// A guard and a middle relay.
     Guard,
@@ -94,10 +94,14 @@ impl Layout {
     }
 }
 
-impl Member {
-    /// Whether clients may enter the network here.
-    pub fn is_entry(&self) -> bool {
-        matches!(self.role, Role::Authority | Role::Guard)
+impl Role {
+    /// The flags without which a relay is of no use in this role.
+    pub fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Authority => &["Authority", "Running", "Valid"],
+            Self::Guard => &["Fast", "Guard", "Running", "V2Dir", "Valid"],
+            Self::Exit(_) => &["Exit", "Fast", "Running", "Valid"],
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use super::programs::{Programs, run};
 const LOG_LINES: usize = 12;
 /// How many months the authorities' certificates are good for.
 const CERTIFICATE_MONTHS: &str = "12";
+/// From which size on glibc maps memory by itself; setting its usual value keeps it from growing.
+const MMAP_THRESHOLD_BYTES: &str = "131072";
 
 /// A relay that was started.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ impl Relay {
         command.arg("--defaults-torrc").arg(empty_torrc(directory)?);
         command.arg("-f").arg(torrc_path(directory, &member.nickname));
         command.stdin(Stdio::null()).stdout(log).stderr(same).kill_on_drop(true);
+        // Compressing a consensus takes 60 MB for a moment; glibc gives them back only if they are mapped by themselves.
+        command.env("MALLOC_MMAP_THRESHOLD_", MMAP_THRESHOLD_BYTES);
         // Ctrl-C on a terminal is meant for who started the network; it removes the network in its own time.
         command.process_group(0);
         let child =

@@ -70,7 +70,7 @@ pub enum Progress {
         /// Out of how many.
         of: usize,
     },
-    /// Guards and authorities hold the consensus and can hand it to clients.
+    /// Guards have the consensus and can hand it to clients.
     Spread {
         /// How many.
         serving: usize,
@@ -105,7 +105,7 @@ impl fmt::Display for Progress {
             Self::Started { started, of } => write!(f, "{started} of {of} relays are started"),
             Self::Registered { registered, of } => write!(f, "{registered} of {of} relays are registered"),
             Self::Consensus { listed, of } => write!(f, "{listed} of {of} relays are in the consensus"),
-            Self::Spread { serving, of } => write!(f, "{serving} of {of} guards and authorities have the consensus"),
+            Self::Spread { serving, of } => write!(f, "{serving} of {of} guards have the consensus"),
             Self::Ready => write!(f, "the private Tor network is ready"),
         }
     }

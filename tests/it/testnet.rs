@@ -103,7 +103,7 @@ async fn a_network_that_does_not_come_up_says_why_and_leaves_nothing() {
     let hasty = Spec { deadline: Duration::ZERO, ..small("tnc", Peer::Namespace { addresses: 1 }) };
     let error = Testnet::start(hasty, &directory, Path::new(EXITPOOL), |_| {}).await.unwrap_err();
     assert!(
-        error.to_string().contains("still missing 6 of 6 (authority1, authority2, authority3, guard1, "),
+        error.to_string().contains("still missing 8 of 8 (authority1, authority2, authority3, guard1, "),
         "{error}"
     );
     assert!(!directory.exists());
