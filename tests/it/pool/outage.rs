@@ -12,7 +12,7 @@ async fn a_bad_source_changes_nothing() {
     assert_eq!(host.metric(GAUGE).await, 1.0);
 
     let bad = [
-        (good.replace("size: 2", "size: two"), "pool.yaml:3:24"),
+        (good.replace("size: 2", "size: two"), "pool.yaml:3:22"),
         (good.replace("[us]", "[uk]"), "did you mean `gb`"),
         (String::new(), "empty"),
         (good.replace("version: 1", "version: 1\ncolour: red"), "colour"),

@@ -133,8 +133,10 @@ async fn scaling_down_and_up_keeps_what_stays() {
     assert!(three.iter().all(|(name, pid)| again[name] == *pid));
 
     // `down` leaves nothing of ours.
-    let (code, _, told) = host.verb("down", &[]).await;
-    assert_eq!(code, 0, "{told}");
+    let mut down = host.network().command(EXITPOOL);
+    down.arg("down").arg("--runtime-dir").arg(host.runtime_dir()).arg("--state-dir").arg(host.state_dir());
+    let down = down.output().await.unwrap();
+    assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
     assert_eq!(host.guard().await, "");
     assert!(again.values().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/fd")).exists()));
     host.strike().await;
