@@ -9,6 +9,7 @@
 pub mod country;
 pub mod diagnostic;
 pub mod document;
+pub mod edit;
 mod findings;
 pub mod gaps;
 pub mod load;

@@ -7,7 +7,7 @@
 //! | task | reads | writes |
 //! |---|---|---|
 //! | `daemon` loop | the wake-up channel and the resync timer | nothing: it calls `reconcile` and publishes its outcome |
-//! | `source` watcher | the file's directory, or the local repository's refs | the wake-up channel |
+//! | [`source`] watcher | the file's directory, or the local repository's refs | the wake-up channel |
 //! | [`tor`] actor, one per instance | the control socket, a pidfd | the wake-up channel; answers commands |
 //! | [`firewall`] listener | netlink's rule generations | the wake-up channel |
 //! | `status::http` server | the published `status::Status` | nothing, ever |
@@ -36,6 +36,7 @@ pub mod error;
 pub mod firewall;
 pub mod observe;
 pub mod plan;
+pub mod source;
 pub mod status;
 pub mod sys;
 pub mod testnet;

@@ -11,6 +11,7 @@
 
 pub mod condition;
 mod conditions;
+mod describe;
 pub mod drift;
 pub mod event;
 pub mod http;

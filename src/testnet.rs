@@ -57,7 +57,7 @@ use relays::Relay;
 pub use spec::{Peer, Progress, Spec};
 use wire::Link;
 
-/// The hidden verb of the program that runs [`echo::run`].
+/// The hidden verb of the program that runs [`echo::serve`].
 pub const ECHO_VERB: &str = "testnet-echo";
 /// An exit of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]

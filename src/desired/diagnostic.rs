@@ -5,6 +5,7 @@
 mod mask;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Diagnostic {
     pub(super) span: Range<usize>,
     /// Bytes that no snippet may show.
     #[serde(skip)]
-    pub(super) hidden: Vec<Range<usize>>,
+    pub(super) hidden: Arc<[Range<usize>]>,
 }
 
 impl Diagnostic {
@@ -65,7 +66,7 @@ impl Diagnostic {
             message: message.into(),
             help: help.to_owned(),
             span: 0..0,
-            hidden: Vec::new(),
+            hidden: Arc::default(),
         }
     }
 

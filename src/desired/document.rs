@@ -37,8 +37,9 @@ pub struct Document {
     /// Says that a state without any node is meant. Default: `false`, and such a file is refused.
     #[serde(default)]
     pub allow_empty: bool,
-    /// The pools.
+    /// The pools, at most 1000.
     #[serde(default)]
+    #[schemars(length(max = 1000))]
     pub pools: Vec<PoolDocument>,
     /// Who may reach what.
     #[serde(default)]

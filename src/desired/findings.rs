@@ -1,5 +1,9 @@
 //! Collects what is found in one file, and knows where each path of the document stands in it.
 
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::diagnostic::{Diagnostic, Severity};
 use super::reader::{Fault, Hidden, Place};
 use super::tree::{NodeId, Span, Tree, Value};
@@ -10,19 +14,26 @@ const SECRETS_BELOW: &str = "alerts.channels";
 /// The fields below it whose values are none, whatever is wrong with them.
 const NO_SECRETS: [&str; 6] = ["name", "server", "username", "from", "to", "chat_id"];
 
+/// More of one severity are counted, and not kept: nobody reads them.
+const MOST_KEPT: usize = 200;
+
 /// What was found in one file.
 pub struct Findings<'t> {
     file: &'t str,
     tree: &'t Tree,
     hidden: Hidden,
+    /// The children that are left of every node that has a hidden one.
+    left: HashMap<NodeId, Vec<NodeId>>,
     diagnostics: Vec<Diagnostic>,
-    secrets: Vec<std::ops::Range<usize>>,
+    kept: HashMap<Severity, usize>,
+    secrets: Vec<Range<usize>>,
 }
 
 impl<'t> Findings<'t> {
     /// Starts with nothing.
     pub fn new(file: &'t str, tree: &'t Tree) -> Self {
-        Self { file, tree, hidden: Hidden::new(), diagnostics: Vec::new(), secrets: Vec::new() }
+        let (hidden, left, kept) = (Hidden::new(), HashMap::new(), HashMap::new());
+        Self { file, tree, hidden, left, kept, diagnostics: Vec::new(), secrets: Vec::new() }
     }
 
     /// The file as a tree.
@@ -32,12 +43,15 @@ impl<'t> Findings<'t> {
 
     /// Takes diagnostics that were made elsewhere.
     pub fn take(&mut self, diagnostics: Vec<Diagnostic>) {
-        self.diagnostics.extend(diagnostics);
+        diagnostics.into_iter().for_each(|it| self.keep(it));
     }
 
     /// Leaves nodes out of sight, as the reader did: indices of the document count only what it saw.
     pub fn hide(&mut self, hidden: &Hidden) {
         self.hidden.clone_from(hidden);
+        let parents = hidden.iter().filter_map(|id| self.tree.node(*id).link.as_ref()).map(|link| link.parent);
+        let left = |node| self.tree.children(node).iter().copied().filter(|child| !hidden.contains(child)).collect();
+        self.left = parents.collect::<HashSet<_>>().into_iter().map(|node| (node, left(node))).collect();
     }
 
     /// Whether the reader saw everything below a node, so that what is absent really is.
@@ -99,7 +113,7 @@ impl<'t> Findings<'t> {
 
     /// Refuses the whole file.
     pub fn error_of_file(&mut self, message: &str, help: &str) {
-        self.diagnostics.push(Diagnostic::of_file(Severity::Error, self.file, message, help));
+        self.keep(Diagnostic::of_file(Severity::Error, self.file, message, help));
     }
 
     /// Warns about the value of a node.
@@ -113,7 +127,7 @@ impl<'t> Findings<'t> {
     }
 
     fn push(&mut self, severity: Severity, node: NodeId, span: Span, message: String, help: &str) {
-        self.diagnostics.push(Diagnostic {
+        self.keep(Diagnostic {
             severity,
             file: self.file.to_owned(),
             line: span.line,
@@ -122,8 +136,16 @@ impl<'t> Findings<'t> {
             message,
             help: help.to_owned(),
             span: span.bytes,
-            hidden: Vec::new(),
+            hidden: Arc::default(),
         });
+    }
+
+    fn keep(&mut self, diagnostic: Diagnostic) {
+        let kept = self.kept.entry(diagnostic.severity).or_default();
+        *kept += 1;
+        if *kept <= MOST_KEPT {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     /// The node at a path of the document, `pools[1].size`, or the nearest above it that stands in the file.
@@ -131,30 +153,38 @@ impl<'t> Findings<'t> {
         let mut node = Tree::ROOT;
         for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
             let next = match part.strip_suffix(']') {
-                Some(index) => index.parse().ok().and_then(|index| self.visible(node).nth(index)),
-                None => self.visible(node).find(|child| self.tree.key(*child) == Some(part)),
+                Some(index) => index.parse().ok().and_then(|index: usize| self.visible(node).get(index)),
+                None => self.visible(node).iter().find(|child| self.tree.key(**child) == Some(part)),
             };
             let Some(next) = next else { break };
-            node = next;
+            node = *next;
         }
         node
     }
 
-    /// The child of the node at a path under any key, also one with a dot in it.
-    pub fn find_key(&self, path: &str, key: &str) -> NodeId {
-        let node = self.find(path);
-        self.tree.child(node, key).unwrap_or(node)
+    /// The members of the mapping at a path, by their keys, whatever these are.
+    pub fn members(&self, path: &str) -> HashMap<&'t str, NodeId> {
+        let members = self.tree.children(self.find(path)).iter();
+        members.filter_map(|child| Some((self.tree.key(*child)?, *child))).collect()
     }
 
-    fn visible(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.tree.children(node).iter().copied().filter(|child| !self.hidden.contains(child))
+    fn visible(&self, node: NodeId) -> &[NodeId] {
+        self.left.get(&node).map_or_else(|| self.tree.children(node), Vec::as_slice)
     }
 
     /// Hands over all of it in the file's order.
     pub fn finish(&mut self) -> Vec<Diagnostic> {
         let mut diagnostics = std::mem::take(&mut self.diagnostics);
+        let secrets: Arc<[_]> = self.secrets.as_slice().into();
         diagnostics.sort_by_key(|it| (it.line == 0, it.line, it.column));
-        diagnostics.iter_mut().for_each(|it| it.hidden.clone_from(&self.secrets));
+        diagnostics.iter_mut().for_each(|it| it.hidden = Arc::clone(&secrets));
+        for (severity, word) in [(Severity::Error, "errors"), (Severity::Warning, "warnings")] {
+            let more = self.kept.get(&severity).map_or(0, |found| found.saturating_sub(MOST_KEPT));
+            if more > 0 {
+                let message = format!("there are {more} more {word} than are shown here");
+                diagnostics.push(Diagnostic::of_file(severity, self.file, message, "correct these first"));
+            }
+        }
         diagnostics
     }
 }

@@ -6,6 +6,7 @@ use super::diagnostic::{Diagnostic, Severity};
 use super::document::Document;
 use super::findings::Findings;
 use super::reader::{self, MAX_ERRORS, Reading};
+pub use super::tree::MAX_FILE_BYTES;
 use super::tree::{self, Tree, Value};
 use super::{Desired, gaps, meaning, schema, validate};
 use crate::error::{Classify, Kind};

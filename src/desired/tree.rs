@@ -173,7 +173,7 @@ impl Builder<'_> {
             message,
             help: "keep one of the two".to_owned(),
             span: member.key_span.bytes.clone(),
-            hidden: Vec::new(),
+            hidden: std::sync::Arc::default(),
         });
     }
 }
@@ -240,7 +240,7 @@ impl fmt::Display for Value {
             Self::Null => f.write_str("nothing"),
             Self::Bool(value) => write!(f, "`{value}`"),
             Self::Integer(value) => write!(f, "the number `{value}`"),
-            Self::Float(value) => write!(f, "the number `{value}`"),
+            Self::Float(value) => write!(f, "the number `{value:?}`"),
             Self::Text(text) if text.chars().count() <= LONGEST_CHARS => {
                 write!(f, "the text `{}`", text.escape_debug())
             }

@@ -134,7 +134,7 @@ fn failures(inputs: &Inputs<'_>) -> Vec<Draft> {
             severity: Severity::Error,
             reason: if *object == Object::Guard { Reason::FirewallApplyFailed } else { Reason::ReconciliationFailed },
             about: About::Object(object.clone()),
-            message: super::conditions::describe_failure(failure),
+            message: super::describe::describe_failure(failure),
         })
         .collect()
 }

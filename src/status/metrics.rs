@@ -4,6 +4,7 @@
 //! from closed sets, and from the names of desired nodes; the series of a node go when the node goes.
 //! Sums are counted in the status: publishing one twice counts nothing twice. `docs/metrics.md` is generated from here.
 
+mod labels;
 mod series;
 
 use std::collections::BTreeSet;
@@ -18,8 +19,8 @@ use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
 use super::{Activity, NodeStatus, Status};
 use crate::plan::step::ObjectKind;
+pub use labels::{Endpoint, Method};
 use series::Series;
-pub use series::{Endpoint, Method};
 
 /// The metrics registry and every series in it.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::conditions::{Verdict, describe_block, describe_failure, describe_wait};
+use super::conditions::Verdict;
+use super::describe::{describe_block, describe_failure, describe_wait};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
 use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
 use crate::observe::{self, Bootstrap, Control, Observation, Process};
@@ -139,7 +140,7 @@ impl<'a> Left<'a> {
     fn of(plan: &'a Plan) -> Self {
         let mut causes: BTreeMap<&Object, Vec<(Cause, String)>> = BTreeMap::new();
         for step in &plan.steps {
-            causes.entry(&step.object).or_default().push((step.cause, step.to_string()));
+            causes.entry(&step.object).or_default().push((step.cause, step.action.to_string()));
         }
         Self {
             blocks: plan.blocked.iter().map(|block| (&block.object, block)).collect(),
@@ -181,7 +182,7 @@ impl<'a> View<'a> {
         self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
     }
 
-    /// The sentence of a step that is left, other than for a new consensus, under which the node serves on.
+    /// What a step does that is left, other than for a new consensus, under which the node serves on.
     fn step_left(&self) -> Option<(Cause, &str)> {
         let (cause, sentence) = self.causes.iter().find(|(cause, _)| *cause != Cause::Consensus)?;
         Some((*cause, sentence))

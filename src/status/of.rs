@@ -1,6 +1,7 @@
 //! The pure function that makes a status of what a pass found and did.
 
-use super::conditions::{Facts, conditions, describe_block, describe_wait};
+use super::conditions::{Facts, conditions};
+use super::describe::{describe_block, describe_wait};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
     AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, Inputs, Note,

@@ -71,7 +71,8 @@ fn a_healthy_host_has_only_good_conditions() {
 
 #[test]
 fn ready_is_true_false_or_unknown() {
-    let table: [(&str, fn(&mut World), ConditionStatus, Reason); 9] = [
+    type Bend = fn(&mut World);
+    let table: [(&str, Bend, ConditionStatus, Reason); 9] = [
         ("nothing is wrong", |_| {}, True, Reason::ReconciliationSucceeded),
         ("no revision", |world| *world = World::without_revision(), Unknown, Reason::Progressing),
         (

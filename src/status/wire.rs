@@ -3,19 +3,20 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod schema;
+
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{ConditionStatus, ConditionType};
-use super::event::{About, Event, Severity};
-use super::node::{NodeState, NodeStatus};
-use super::reason::Reason;
+use super::event::{About, Event};
+use super::node::NodeStatus;
 use super::{Condition, DriftItem, Status};
 use crate::plan::step::Object;
+pub use schema::schemas;
 
 /// `/api/v1/status`: whether the host is what the desired state says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,18 +42,18 @@ pub struct StatusDocument {
 pub struct ConditionDocument {
     /// Which fact.
     #[serde(rename = "type")]
-    #[schemars(schema_with = "condition_types")]
+    #[schemars(schema_with = "schema::condition_types")]
     pub kind: String,
     /// Whether it holds.
-    #[schemars(schema_with = "condition_statuses")]
+    #[schemars(schema_with = "schema::condition_statuses")]
     pub status: String,
     /// Why, in one word of a closed list.
-    #[schemars(schema_with = "reasons")]
+    #[schemars(schema_with = "schema::reasons")]
     pub reason: String,
     /// What and where, for people.
     pub message: String,
     /// When `status` last became another one.
-    #[schemars(schema_with = "time")]
+    #[schemars(schema_with = "schema::time")]
     pub last_transition_time: String,
 }
 
@@ -109,7 +110,7 @@ pub struct NodeDocument {
     /// Where it listens, or should: `address:port`.
     pub socks: String,
     /// What it does.
-    #[schemars(schema_with = "node_states")]
+    #[schemars(schema_with = "schema::node_states")]
     pub state: String,
     /// The countries its exits may stand in, ISO 3166-1 alpha-2 in lower case; empty means any.
     pub countries: Vec<String>,
@@ -171,7 +172,7 @@ pub struct DriftItemDocument {
     /// What is different, and what is done about it.
     pub message: String,
     /// When it was first seen.
-    #[schemars(schema_with = "time")]
+    #[schemars(schema_with = "schema::time")]
     pub since: String,
 }
 
@@ -188,13 +189,13 @@ pub struct EventDocument {
     /// Rises from event to event.
     pub id: u64,
     /// When it was found.
-    #[schemars(schema_with = "time")]
+    #[schemars(schema_with = "schema::time")]
     pub timestamp: String,
     /// Whether an operator should care.
-    #[schemars(schema_with = "severities")]
+    #[schemars(schema_with = "schema::severities")]
     pub severity: String,
     /// Why, in one word of a closed list.
-    #[schemars(schema_with = "reasons")]
+    #[schemars(schema_with = "schema::reasons")]
     pub reason: String,
     /// What it is about.
     pub object: ObjectDocument,
@@ -340,20 +341,6 @@ impl From<&About> for ObjectDocument {
     }
 }
 
-/// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 4] {
-    // What is written always has every field, so every field is required.
-    fn of<T: JsonSchema>() -> Schema {
-        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
-    }
-    [
-        ("status.v1.schema.json", of::<StatusDocument>()),
-        ("nodes.v1.schema.json", of::<NodesDocument>()),
-        ("drift.v1.schema.json", of::<DriftDocument>()),
-        ("events.v1.schema.json", of::<EventsDocument>()),
-    ]
-}
-
 fn documents(conditions: &[Condition]) -> Vec<ConditionDocument> {
     conditions.iter().map(ConditionDocument::from).collect()
 }
@@ -370,35 +357,6 @@ fn known(status: ConditionStatus) -> Option<bool> {
 /// Writes a time to the millisecond, as RFC 3339.
 pub(super) fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
-}
-
-fn time(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "date-time"})
-}
-
-fn words<'a>(words: impl Iterator<Item = &'a str>) -> Schema {
-    let words: Vec<&str> = words.collect();
-    json_schema!({"type": "string", "enum": words})
-}
-
-fn condition_types(_: &mut SchemaGenerator) -> Schema {
-    words(ConditionType::ALL.iter().map(|kind| kind.as_str()))
-}
-
-fn condition_statuses(_: &mut SchemaGenerator) -> Schema {
-    words(ConditionStatus::ALL.iter().map(|status| status.as_str()))
-}
-
-fn reasons(_: &mut SchemaGenerator) -> Schema {
-    words(Reason::ALL.iter().map(|reason| reason.as_str()))
-}
-
-fn node_states(_: &mut SchemaGenerator) -> Schema {
-    words(NodeState::ALL.iter().map(|state| state.as_str()))
-}
-
-fn severities(_: &mut SchemaGenerator) -> Schema {
-    words([Severity::Info, Severity::Error].iter().map(|severity| severity.as_str()))
 }
 
 #[cfg(test)]

@@ -35,12 +35,12 @@ struct Slow {
 }
 
 /// Listens, says where on stdout in one line, and serves until stdin ends: so it never outlives who started it.
-pub async fn run(listen: SocketAddr) -> io::Result<()> {
+pub async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     writeln!(io::stdout(), "{address}")?;
     tokio::select! {
-        () = serve(listener) => Ok(()),
+        () = answer(listener) => Ok(()),
         ended = tokio::task::spawn_blocking(wait_for_end_of_stdin) => ended.map_err(io::Error::other)?,
     }
 }
@@ -53,7 +53,7 @@ fn wait_for_end_of_stdin() -> io::Result<()> {
 }
 
 /// Answers whoever connects, for ever.
-async fn serve(listener: TcpListener) {
+async fn answer(listener: TcpListener) {
     warp::serve(routes()).incoming(listener).run().await;
 }
 
@@ -101,7 +101,7 @@ mod tests {
     async fn ask(request: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener));
+        let server = tokio::spawn(answer(listener));
         let mut peer = TcpStream::connect(address).await.unwrap();
         peer.write_all(format!("{request} HTTP/1.1\r\nHost: echo\r\nConnection: close\r\n\r\n").as_bytes())
             .await

@@ -83,6 +83,7 @@ one_test_per_file!(valid, is_accepted:
     everything_that_can_be_said
     extra_torrc_options
     networks_with_host_bits_are_cut
+    norway_is_a_country
     one_node_on_loopback
 );
 
@@ -125,6 +126,7 @@ one_test_per_file!(invalid, is_refused:
     lists_that_may_not_be_empty
     missing_fields_are_all_named
     no_nodes_for_an_instance
+    numbers_that_are_written_in_other_ways
     pools_of_the_same_name
     pools_whose_ports_overlap
     rotation_faster_than_tor_allows

@@ -5,6 +5,8 @@
 mod desired;
 mod firewall;
 mod netns;
+mod page;
+mod panel;
 mod plan;
 mod schema;
 mod testnet;

@@ -115,7 +115,32 @@ fn hostile_files_are_refused_and_it_ends() {
     }
 }
 
-const MAX_BYTES: usize = tree::MAX_FILE_BYTES;
+#[test]
+fn large_files_end_as_well() {
+    let list = |good: usize, item: &str, bad: usize| {
+        let items = "1.2.3.4, ".repeat(good) + &item.repeat(bad);
+        format!("version: 1\nallow_empty: true\naccess:\n  socks: [{items}]\n")
+    };
+    assert!(load("pool.yaml", list(60_000, "1.2.3.4", 1).as_bytes()).is_ok());
+    assert_eq!(refusal(&list(5_000, "x, ", 5_000)).errors(), MAX_ERRORS + 1);
+    let warnings = load("pool.yaml", list(0, "1.2.3.4/8, ", 20_000).as_bytes()).unwrap().warnings;
+    assert_eq!(warnings.last().unwrap().message, "there are 19800 more warnings than are shown here");
+    let pools = "  - {name: a, size: 1, socks_port: 1}\n";
+    assert_eq!(refusal(&format!("version: 1\npools:\n{}", pools.repeat(999))).errors(), 201);
+    let options: String = (0..20_000).map(|number| format!("{number}: 1, ")).collect();
+    let text = format!("version: 1\npools: [{{name: a, size: 1, socks_port: 1, torrc: {{{options}}}}}]\n");
+    assert_eq!(refusal(&text).errors(), 201);
+}
+
+#[test]
+fn lines_may_end_as_on_windows() {
+    let text = "version: 1\r\n# é\r\npools:\r\n  - {name: EU, size: 1, socks_port: 1}\r\n";
+    let invalid = refusal(text);
+    let it = &invalid.diagnostics[0];
+    assert_eq!((it.line, it.column, &text[it.span.clone()]), (4, 12, "EU"));
+}
+
+const MAX_BYTES: usize = MAX_FILE_BYTES;
 
 /// Renders everything, as a person or a program would see it.
 fn everything_said(bytes: &[u8]) -> String {

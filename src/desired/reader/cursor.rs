@@ -56,7 +56,9 @@ impl<'de> Cursor<'de> {
         let refuse = || self.expected(&format!("a whole number from {smallest} to {largest}"));
         match self.value() {
             Value::Integer(number) => N::try_from(*number).map_err(|_| refuse()),
-            Value::Text(text) if text.parse::<i128>().is_ok() => Err(refuse().with_help("write it without quotes")),
+            Value::Text(text) if text.parse::<i128>().is_ok_and(|number| number.to_string() == *text) => {
+                Err(refuse().with_help("write it without quotes"))
+            }
             _ => Err(refuse()),
         }
     }

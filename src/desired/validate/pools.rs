@@ -8,12 +8,20 @@ use crate::desired::findings::Findings;
 /// The most nodes that one pool has.
 const MAX_POOL_SIZE: u16 = 1000;
 
+/// The most pools that one host has.
+const MAX_POOLS: usize = 1000;
+
 /// The longest prefix of a subnet that exits may be told apart by, and the shortest.
 const SUBNET_PREFIXES: std::ops::RangeInclusive<u8> = 8..=32;
 
 pub fn check(findings: &mut Findings<'_>, document: &Document) {
     let names: Vec<_> = document.pools.iter().map(|pool| pool.name.clone()).collect();
     unique(findings, "pools", "name", &names);
+    if document.pools.len() > MAX_POOLS {
+        let node = findings.find("pools");
+        findings.error_at_key(node, format!("a host has at most {MAX_POOLS} pools"), "make fewer and larger ones");
+        return;
+    }
     for (at, pool) in document.pools.iter().enumerate() {
         let path = format!("pools[{at}]");
         size(findings, &path, pool, document);
@@ -63,7 +71,7 @@ fn ports(findings: &mut Findings<'_>, path: &str, at: usize, document: &Document
         return;
     }
     let overlaps = |other: (u32, u32)| first <= other.1 && other.0 <= last;
-    for other in document.pools[..at].iter().filter(|other| range(other).is_some_and(overlaps)) {
+    if let Some(other) = document.pools[..at].iter().find(|other| range(other).is_some_and(overlaps)) {
         let (from, to) = range(other).unwrap_or_default();
         let message = format!("ports {first}-{last} overlap with {from}-{to} of pool `{}`", other.name);
         findings.error(node, message, &format!("start at {} or above", to + 1));

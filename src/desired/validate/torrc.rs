@@ -66,8 +66,9 @@ pub const OWNED: [&str; 53] = [
 
 pub fn check(findings: &mut Findings<'_>, path: &str, options: &BTreeMap<String, TorrcValue>) {
     let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
+    let nodes = findings.members(path);
     for (name, value) in options {
-        let node = findings.find_key(path, name);
+        let Some(&node) = nodes.get(name.as_str()) else { continue };
         if let Some(other) = spellings.insert(name.to_ascii_lowercase(), name) {
             let message = format!("`{name}` and `{other}` are one option: tor does not mind the case");
             findings.error_at_key(node, message, "keep one, with a list of values if there are several");

@@ -20,7 +20,8 @@ pub(super) struct Subscription {
     /// The id of the last event that the client has.
     pub(super) seen: u64,
     pub(super) stop: CancellationToken,
-    /// Counts this stream as open while it is.
+    /// Counts this stream as open while it is held.
+    #[expect(dead_code, reason = "it is held, not read")]
     pub(super) slot: OwnedSemaphorePermit,
 }
 

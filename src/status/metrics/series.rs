@@ -1,8 +1,9 @@
-//! Every series, with its help text and its closed sets of labels.
+//! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
+use super::labels::{Endpoint, Method};
 use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
@@ -19,93 +20,54 @@ const EXPORT_FORMATS: [&str; 3] = ["txt", "csv", "json"];
 const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
-/// The method of a request; a closed set, fit for a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// GET.
-    Get,
-    /// HEAD.
-    Head,
-    /// Anything else, which no route takes.
-    Other,
-}
-
-/// The route of a request; a closed set, fit for a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `/`
-    Page,
-    /// `/healthz`
-    Healthz,
-    /// `/readyz`
-    Readyz,
-    /// `/metrics`
-    Metrics,
-    /// `/api/v1/status`
-    Status,
-    /// `/api/v1/nodes`
-    Nodes,
-    /// `/api/v1/drift`
-    Drift,
-    /// `/api/v1/events`
-    Events,
-    /// Anything else, which is not found.
-    Other,
-}
-
-impl Method {
-    /// All methods.
-    pub const ALL: [Self; 3] = [Self::Get, Self::Head, Self::Other];
-
-    /// The method as a metric label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl Endpoint {
-    /// All routes, and what is none.
-    pub const ALL: [Self; 9] = [
-        Self::Page,
-        Self::Healthz,
-        Self::Readyz,
-        Self::Metrics,
-        Self::Status,
-        Self::Nodes,
-        Self::Drift,
-        Self::Events,
-        Self::Other,
-    ];
-
-    /// The path as a metric label; `other` for what is not found.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Page => "/",
-            Self::Healthz => "/healthz",
-            Self::Readyz => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Status => "/api/v1/status",
-            Self::Nodes => "/api/v1/nodes",
-            Self::Drift => "/api/v1/drift",
-            Self::Events => "/api/v1/events",
-            Self::Other => "other",
-        }
-    }
-
-    /// The statuses with which a request can be answered.
-    fn statuses(self, method: Method) -> &'static [&'static str] {
-        match (self, method) {
-            (Self::Other, _) => &["403", "404"],
-            (_, Method::Other) => &["403", "405"],
-            (Self::Healthz | Self::Readyz | Self::Events, _) => &["200", "403", "503"],
-            _ => &["200", "403"],
-        }
-    }
-}
+/// What each metric says.
+const HELP: [(&str, &str); 24] = [
+    ("tor_nodes_total", "Nodes that the desired state asks for."),
+    ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
+    (
+        "tor_node_latency_ms",
+        "How long the node's latest circuit took to build, in milliseconds; 0 while that is not known.",
+    ),
+    ("tor_newnym_total", "Times that the node has changed its exit."),
+    ("tor_restarts_total", "Times that the node's tor process has become another one, for whatever reason."),
+    ("api_requests_total", "HTTP requests that were answered."),
+    (
+        "api_request_duration_seconds",
+        "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
+    ),
+    ("auth_attempts_total", "Export tokens that were shown, by what became of them."),
+    ("export_tokens_active", "Export tokens that were used and have not expired."),
+    ("export_downloads_total", "Lists that were downloaded."),
+    (
+        "exitpool_config_last_reload_successful",
+        "Whether the newest revision that was read is in force: 0 while one is refused.",
+    ),
+    ("exitpool_config_last_reload_success_timestamp_seconds", "When the revision in force was accepted."),
+    ("exitpool_reconcile_duration_seconds", "How long a pass took."),
+    (
+        "exitpool_reconcile_total",
+        "Passes, by how they ended: nothing left to do, something failed, or something under way.",
+    ),
+    (
+        "exitpool_condition",
+        "The conditions of the host: 1 for the status that each one has, 0 for the others; all 0 where it does not apply.",
+    ),
+    ("exitpool_drifted_resources", "Objects that are not as they were left."),
+    (
+        "exitpool_drift_detected_total",
+        "Times that an object was found not to be as it was left, removed at once or not.",
+    ),
+    ("exitpool_source_last_success_timestamp_seconds", "When the source was last read; 0 for never."),
+    ("exitpool_source_rejected_total", "Revisions of the source that were refused."),
+    ("exitpool_rollback_total", "Changes that were taken back."),
+    ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
+    ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
+    (
+        "exitpool_unfinished_work_seconds",
+        "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
+    ),
+    ("exitpool_build_info", "Always 1; the label says which version runs."),
+];
 
 /// Every series.
 #[derive(Debug)]
@@ -140,94 +102,30 @@ impl Series {
     /// Makes every series whose labels are known beforehand, at 0.
     pub(super) fn new() -> Self {
         let series = Self {
-            nodes_total: gauge("tor_nodes_total", "Nodes that the desired state asks for."),
-            nodes_up: gauge("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
-            node_latency_ms: gauges(
-                "tor_node_latency_ms",
-                "How long the node's latest circuit took to build, in milliseconds; 0 while that is not known.",
-                &["node"],
-            ),
-            newnym_total: counters("tor_newnym_total", "Times that the node has changed its exit.", &["node"]),
-            restarts_total: counters(
-                "tor_restarts_total",
-                "Times that the node's tor process has become another one, for whatever reason.",
-                &["node"],
-            ),
-            api_requests_total: counters(
-                "api_requests_total",
-                "HTTP requests that were answered.",
-                &["method", "endpoint", "status"],
-            ),
-            api_request_duration_seconds: histogram(
-                "api_request_duration_seconds",
-                "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
-                &REQUEST_SECONDS,
-            ),
-            auth_attempts_total: counters(
-                "auth_attempts_total",
-                "Export tokens that were shown, by what became of them.",
-                &["result"],
-            ),
-            export_tokens_active: gauge("export_tokens_active", "Export tokens that were used and have not expired."),
-            export_downloads_total: counters("export_downloads_total", "Lists that were downloaded.", &["format"]),
-            last_reload_successful: gauge(
-                "exitpool_config_last_reload_successful",
-                "Whether the newest revision that was read is in force: 0 while one is refused.",
-            ),
-            last_reload_success_timestamp: seconds(
-                "exitpool_config_last_reload_success_timestamp_seconds",
-                "When the revision in force was accepted.",
-            ),
-            reconcile_duration_seconds: histogram(
-                "exitpool_reconcile_duration_seconds",
-                "How long a pass took.",
-                &PASS_SECONDS,
-            ),
-            reconcile_total: counters(
-                "exitpool_reconcile_total",
-                "Passes, by how they ended: nothing left to do, something failed, or something under way.",
-                &["result"],
-            ),
-            condition: gauges(
-                "exitpool_condition",
-                "The conditions of the host: 1 for the status that each one has, 0 for the others; all 0 where it does not apply.",
-                &["type", "status"],
-            ),
-            drifted_resources: gauges(
-                "exitpool_drifted_resources",
-                "Objects that are not as they were left.",
-                &["kind"],
-            ),
-            drift_detected_total: counters(
-                "exitpool_drift_detected_total",
-                "Times that an object was found not to be as it was left, removed at once or not.",
-                &["kind"],
-            ),
-            source_last_success_timestamp: seconds(
-                "exitpool_source_last_success_timestamp_seconds",
-                "When the source was last read; 0 for never.",
-            ),
-            source_rejected_total: counters(
-                "exitpool_source_rejected_total",
-                "Revisions of the source that were refused.",
-                &["reason"],
-            ),
-            rollback_total: counters("exitpool_rollback_total", "Changes that were taken back.", &["cause"]),
-            firewall_apply_total: counters(
-                "exitpool_firewall_apply_total",
-                "Changes of the firewall that were tried.",
-                &["driver", "result"],
-            ),
-            alerts_sent_total: counters(
-                "exitpool_alerts_sent_total",
-                "Alerts that were handed to a channel.",
-                &["channel", "result"],
-            ),
-            unfinished_work_seconds: seconds(
-                "exitpool_unfinished_work_seconds",
-                "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
-            ),
-            build_info: gauges("exitpool_build_info", "Always 1; the label says which version runs.", &["version"]),
+            nodes_total: gauge("tor_nodes_total"),
+            nodes_up: gauge("tor_nodes_up"),
+            node_latency_ms: gauges("tor_node_latency_ms", &["node"]),
+            newnym_total: counters("tor_newnym_total", &["node"]),
+            restarts_total: counters("tor_restarts_total", &["node"]),
+            api_requests_total: counters("api_requests_total", &["method", "endpoint", "status"]),
+            api_request_duration_seconds: histogram("api_request_duration_seconds", &REQUEST_SECONDS),
+            auth_attempts_total: counters("auth_attempts_total", &["result"]),
+            export_tokens_active: gauge("export_tokens_active"),
+            export_downloads_total: counters("export_downloads_total", &["format"]),
+            last_reload_successful: gauge("exitpool_config_last_reload_successful"),
+            last_reload_success_timestamp: seconds("exitpool_config_last_reload_success_timestamp_seconds"),
+            reconcile_duration_seconds: histogram("exitpool_reconcile_duration_seconds", &PASS_SECONDS),
+            reconcile_total: counters("exitpool_reconcile_total", &["result"]),
+            condition: gauges("exitpool_condition", &["type", "status"]),
+            drifted_resources: gauges("exitpool_drifted_resources", &["kind"]),
+            drift_detected_total: counters("exitpool_drift_detected_total", &["kind"]),
+            source_last_success_timestamp: seconds("exitpool_source_last_success_timestamp_seconds"),
+            source_rejected_total: counters("exitpool_source_rejected_total", &["reason"]),
+            rollback_total: counters("exitpool_rollback_total", &["cause"]),
+            firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
+            alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
+            unfinished_work_seconds: seconds("exitpool_unfinished_work_seconds"),
+            build_info: gauges("exitpool_build_info", &["version"]),
         };
         series.create();
         series
@@ -323,22 +221,26 @@ fn pairs(counters: &IntCounterVec, firsts: &[&str], seconds: &[&str]) {
 /// Why no metric can fail to be made.
 const WELL_FORMED: &str = "names and labels are literals, and a test makes them all";
 
-fn gauge(name: &str, help: &str) -> IntGauge {
-    IntGauge::new(name, help).expect(WELL_FORMED)
+fn help(name: &str) -> &'static str {
+    HELP.iter().find(|(other, _)| *other == name).map(|(_, help)| *help).expect(WELL_FORMED)
 }
 
-fn seconds(name: &str, help: &str) -> Gauge {
-    Gauge::new(name, help).expect(WELL_FORMED)
+fn gauge(name: &str) -> IntGauge {
+    IntGauge::new(name, help(name)).expect(WELL_FORMED)
 }
 
-fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    IntGaugeVec::new(Opts::new(name, help), labels).expect(WELL_FORMED)
+fn seconds(name: &str) -> Gauge {
+    Gauge::new(name, help(name)).expect(WELL_FORMED)
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    IntCounterVec::new(Opts::new(name, help), labels).expect(WELL_FORMED)
+fn gauges(name: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help(name)), labels).expect(WELL_FORMED)
 }
 
-fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())).expect(WELL_FORMED)
+fn counters(name: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help(name)), labels).expect(WELL_FORMED)
+}
+
+fn histogram(name: &str, buckets: &[f64]) -> Histogram {
+    Histogram::with_opts(HistogramOpts::new(name, help(name)).buckets(buckets.to_vec())).expect(WELL_FORMED)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::desired::Revision;
-use crate::status::conditions::{count, describe_failure};
+use crate::status::describe::{count, count_were};
 use crate::status::{Condition, ConditionStatus, ConditionType, Healing, NodeState, Reason, Status};
 
 /// How something is, for its colour and its shape.
@@ -91,8 +91,8 @@ fn young(status: &Status) -> Option<(Tone, String)> {
 fn failed(status: &Status) -> Option<(Tone, String)> {
     let (object, failure) = status.failures.first_key_value()?;
     let sentence = match status.failures.len() {
-        1 => format!("{object} failed: {}.", describe_failure(failure)),
-        many => format!("{} failed, {object} among them: {}.", count(many, "thing"), describe_failure(failure)),
+        1 => format!("{object} failed: {}.", failure.message),
+        many => format!("{} failed, {object} among them: {}.", count(many, "thing"), failure.message),
     };
     Some((Tone::Bad, capitalised(&sentence)))
 }
@@ -139,24 +139,34 @@ fn moving(status: &Status) -> Option<(Tone, String)> {
 
 /// What is worth a second line: a source that cannot be read, a revision that is not in force.
 fn details(status: &Status) -> Vec<String> {
-    let mut details = Vec::new();
-    if let Some(error) = &status.source.error {
-        if error.fault.is_refusal() && status.revision.is_some() {
-            details.push(format!("{} stays in force.", revision(status)));
-        } else if !error.fault.is_refusal() && status.revision.is_some() {
-            details.push(format!("The source could not be read: {}", error.message));
-        }
-    } else if let Some(outdated) = status.condition(ConditionType::ArtifactOutdated) {
-        if outdated.status == ConditionStatus::True {
-            details.push(format!("{}.", capitalised(&outdated.message)));
-        }
-    }
-    match status.drift.repaired.len() {
-        0 => {}
-        1 => details.push("1 difference was removed in the last pass.".to_owned()),
-        many => details.push(format!("{many} differences were removed in the last pass.")),
+    let mut details: Vec<String> = about_source(status).into_iter().collect();
+    details.extend(also(status));
+    if !status.drift.repaired.is_empty() {
+        details.push(format!("{} removed in the last pass.", count_were(status.drift.repaired.len(), "difference")));
     }
     details
+}
+
+fn about_source(status: &Status) -> Option<String> {
+    let outdated = status.condition(ConditionType::ArtifactOutdated)?;
+    match &status.source.error {
+        _ if status.revision.is_none() => None,
+        Some(error) if error.fault.is_refusal() => Some(format!("{} stays in force.", revision(status))),
+        Some(error) => Some(format!("The source could not be read: {}", error.message)),
+        None if outdated.status == ConditionStatus::True => Some(format!("{}.", capitalised(&outdated.message))),
+        None => None,
+    }
+}
+
+/// Counts what the sentence does not speak of, where it speaks of a failure.
+fn also(status: &Status) -> Option<String> {
+    let drift = (!status.drift.items.is_empty()).then(|| count(status.drift.items.len(), "difference"));
+    let others =
+        [(status.blocked.len(), "blocked"), (status.pending.len(), "to do"), (status.waiting.len(), "waiting")];
+    let others = others.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+    let counted: Vec<String> = drift.into_iter().chain(others).collect();
+    let speaks_of_failure = !status.failures.is_empty();
+    (speaks_of_failure && !counted.is_empty()).then(|| format!("Besides: {}.", counted.join(", ")))
 }
 
 fn capitalised(sentence: &str) -> String {

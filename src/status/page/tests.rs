@@ -1,86 +1,212 @@
-//! x
+//! What the page says of which world, and that everybody can read it.
+
+use jiff::SignedDuration;
+
 use super::*;
+use crate::desired::SelfHeal;
 use crate::error::Kind;
 use crate::observe::Observation;
-use crate::plan::step::*;
-use crate::plan::*;
-use crate::status::tests::world::*;
-use crate::status::*;
+use crate::plan::step::{Action, Cause, Object, Step};
+use crate::plan::{Block, BlockReason};
+use crate::status::tests::world::{World, noon, revision};
+use crate::status::{Failure, Fault, SourceError, Suspension};
 
-fn out(name: &str, status: &Status) {
-    let visit = Visit {
-        client: "127.0.0.1".parse().unwrap(),
-        now: noon() + jiff::SignedDuration::from_secs(400),
-        refresh: Refresh::Off,
-    };
-    let html = render(status, &visit).unwrap();
-    println!("{name} {}", html.len());
-    std::fs::write(format!("/tmp/pages/{name}.html"), html).unwrap();
+fn page_of(status: &Status) -> String {
+    let now = noon() + SignedDuration::from_secs(300);
+    render(status, &Visit { client: "203.0.113.9".parse().unwrap(), now, refresh: Refresh::On }).unwrap()
 }
-pub fn broken(n: u16) -> World {
-    let mut w = World::healthy(n);
-    let obj = |n: &str| Object::Instance(n.parse().unwrap());
-    w.plan.steps.push(Step {
-        object: Object::Guard,
-        cause: Cause::Drift,
-        action: Action::UpdateGuard {
-            guard: Default::default(),
-            differences: vec!["port 30004 is open to 0.0.0.0/0 and should not be".into()],
-        },
-    });
-    w.plan.steps.push(Step {
-        object: obj("eu-3"),
-        cause: Cause::Drift,
-        action: Action::StartInstance { torrc: String::new(), fresh: false },
-    });
-    *w.instance("eu-3") = Default::default();
-    w.failures.insert(
-        obj("eu-1"),
-        Failure {
-            message: "tor of eu-1 ended at its start: Could not bind to 0.0.0.0:30001: Address already in use".into(),
-            kind: Kind::Tor,
-            attempts: 3,
-            retry_at: Some(noon() + jiff::SignedDuration::from_secs(460)),
-        },
-    );
-    w.plan
-        .blocked
-        .push(Block { object: obj("us-0"), reason: BlockReason::NoExits { countries: vec!["us".parse().unwrap()] } });
-    w.plan.waiting.push(Wait {
-        object: obj("eu-2"),
-        reason: WaitReason::Bootstrapping { progress: 45, summary: "Loading relay descriptors".into() },
-    });
-    w.control("eu-2").bootstrap.progress = 45;
-    w.control("eu-2").circuit_established = false;
-    w.control("eu-2").exit = None;
-    w.control("eu-2").latency_ms = None;
-    w.instance("us-1").control = Observation::Unknown("no answer within 5 s".into());
-    w.plan.steps.push(Step {
-        object: obj("eu-4"),
-        cause: Cause::Drift,
-        action: Action::SetOptions { changes: vec![] },
-    });
-    w
+
+fn page(bend: impl FnOnce(&mut World)) -> String {
+    let mut world = World::healthy(9);
+    bend(&mut world);
+    page_of(&world.status())
 }
+
+/// The page's one big sentence.
+fn sentence(page: &str) -> &str {
+    let (_, rest) = page.split_once("<h1>").unwrap();
+    rest.split_once("</h1>").unwrap().0
+}
+
+fn object(name: &str) -> Object {
+    Object::Instance(name.parse().unwrap())
+}
+
+fn drift(name: &str) -> Step {
+    let action = Action::StartInstance { torrc: String::new(), fresh: false };
+    Step { object: object(name), cause: Cause::Drift, action }
+}
+
+fn failure() -> Failure {
+    let message = "tor refuses the torrc of eu-1: <b>Unknown option</b>".to_owned();
+    Failure { message, kind: Kind::Desired, attempts: 1, retry_at: None }
+}
+
+fn source_error(fault: Fault) -> SourceError {
+    SourceError { fault, message: "pool.yaml:7:5: pools[0].size: 0 is below 1".to_owned() }
+}
+
 #[test]
-fn pages() {
-    std::fs::create_dir_all("/tmp/pages").unwrap();
-    out("none", &World::without_revision().status());
-    out("zero", &World::healthy(0).status());
-    out("nine", &World::healthy(9).status());
-    out("300", &World::healthy(300).status());
-    let first = World::healthy(9).status();
-    let mut b = broken(9).later(200);
-    out("nine-broken", &b.status_after(&first));
-    b.source.error = Some(SourceError {
-        fault: Fault::Malformed,
-        message: "pool.yaml:7:5: pools[0].countries[1]: `uk` is not a country of ISO 3166-1; did you mean `gb`?".into(),
+fn one_sentence_says_whether_the_host_matches_the_file() {
+    let suspension = || Some(Suspension { reason: "moving racks".to_owned(), until: None, by: "ada".to_owned() });
+    let no_exits = || Block { object: object("eu-1"), reason: BlockReason::NoExits { countries: Vec::new() } };
+    let table: [(&str, String); 11] = [
+        ("The host matches main@sha1:aaaaaaaaaaaa.", page(|_| {})),
+        ("No revision is in force yet.", page(|world| *world = World::without_revision())),
+        ("1 difference is being removed.", page(|world| world.plan.steps.push(drift("eu-1")))),
+        (
+            "2 differences are reported and left alone.",
+            page(|world| {
+                world.desired.as_mut().unwrap().reconcile.self_heal = SelfHeal::Report;
+                world.plan.steps.extend([drift("eu-1"), drift("eu-2")]);
+            }),
+        ),
+        (
+            "Refused: pool.yaml:7:5: pools[0].size: 0 is below 1",
+            page(|world| world.source.error = Some(source_error(Fault::Malformed))),
+        ),
+        (
+            "No revision is in force: pool.yaml:7:5: pools[0].size: 0 is below 1",
+            page(|world| {
+                *world = World::without_revision();
+                world.source.error = Some(source_error(Fault::Unreachable));
+            }),
+        ),
+        (
+            "Nothing is changed: suspended by ada until it is resumed: moving racks.",
+            page(|world| world.suspended = suspension()),
+        ),
+        (
+            "Node eu-1 failed: tor refuses the torrc of eu-1: &lt;b&gt;Unknown option&lt;&#x2f;b&gt;.",
+            page(|world| drop(world.failures.insert(object("eu-1"), failure()))),
+        ),
+        ("Node eu-1: no exit of the consensus fits the wish.", page(|world| world.plan.blocked.push(no_exits()))),
+        (
+            "Nobody can tell whether the host matches: firewall guard: nft crashed.",
+            page(|world| world.observed.guard = Observation::Unknown("nft crashed".to_owned())),
+        ),
+        (
+            "The host is on its way to main@sha1:aaaaaaaaaaaa: 1 node not ready yet.",
+            page(|world| world.control("us-0").circuit_established = false),
+        ),
+    ];
+    for (expected, page) in table {
+        assert_eq!(sentence(&page), expected);
+    }
+}
+
+#[test]
+fn a_refused_revision_says_what_stays_in_force() {
+    let page = page(|world| {
+        world.source.offered = Some(revision('b'));
+        world.source.error = Some(source_error(Fault::Malformed));
     });
-    b.source.offered = Some(revision('b'));
-    out("nine-refused", &b.status_after(&first));
-    let first = World::healthy(300).status();
-    out("300-broken", &broken(300).later(200).status_after(&first));
-    let mut d = World::healthy(9).later(300);
-    d.plan.steps = broken(9).plan.steps;
-    out("drift", &d.status_after(&World::healthy(9).status()));
+    assert!(page.contains("main@sha1:aaaaaaaaaaaa stays in force."));
+    assert!(page.contains(&revision('b').to_string()), "the revision that was offered is named");
+}
+
+#[test]
+fn differences_are_listed_with_their_age() {
+    let page = page(|world| world.plan.steps.push(drift("eu-1")));
+    assert!(page.contains("+ node eu-1: will be started: its tor is not running"));
+    assert!(page.contains("<time datetime=\"2026-03-01T12:00:00.000Z\">5 min ago</time>"));
+}
+
+#[test]
+fn every_node_is_shown_with_its_state_in_words() {
+    let page = page(|world| world.control("us-0").bootstrap.progress = 40);
+    for index in 0..6 {
+        assert!(page.contains(&format!("<th scope=row>eu-{index}<td class=st><i class=r></i>ready")), "eu-{index}");
+    }
+    assert!(page.contains("<th scope=row>us-0<td class=st><i class=b></i>bootstrapping"));
+    assert!(page.contains("tor is at 40%: Done"));
+    assert!(page.find("<th scope=row>us-0").unwrap() < page.find("<th scope=row>eu-0").unwrap(), "trouble comes first");
+    assert!(page.contains("aria-label=\"2 ready, 1 bootstrapping\""), "a grid says in words what it shows");
+}
+
+#[test]
+fn whoever_looks_is_told_what_is_known_of_their_address() {
+    let page = page(|_| {});
+    assert!(page.contains("<code>203.0.113.9</code>: on the panel list <b>no</b>, on the SOCKS list <b>yes</b>"));
+}
+
+#[test]
+fn words_of_others_are_escaped() {
+    let page = page(|world| {
+        world.failures.insert(object("eu-1"), failure());
+        world.source.error =
+            Some(SourceError { fault: Fault::Missing, message: "<script>alert(1)</script>".to_owned() });
+    });
+    assert!(!page.contains("<script") && !page.contains("<b>Unknown option"));
+}
+
+#[test]
+fn the_page_loads_nothing_and_runs_nothing() {
+    let page = page(|_| {});
+    for forbidden in ["<script", "http://", "https://", " style=", "@import", "url(", "<form", "<iframe", "onload="] {
+        let icon = "xmlns='http://www.w3.org/2000/svg'";
+        assert!(!page.replace(icon, "").contains(forbidden), "{forbidden}");
+    }
+}
+
+#[test]
+fn the_policy_names_the_style_that_the_page_has() {
+    let page = page(|_| {});
+    let (_, rest) = page.split_once("<style>").unwrap();
+    let (style, _) = rest.split_once("</style>").unwrap();
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    assert!(content_security_policy().to_str().unwrap().contains(&format!("style-src 'sha256-{hash}'")));
+}
+
+#[test]
+fn refreshing_can_be_paused() {
+    assert!(page(|_| {}).contains("http-equiv=\"refresh\""));
+    assert_eq!(Refresh::asked("a=b&refresh=off"), Refresh::Off);
+    assert_eq!(Refresh::asked(""), Refresh::On);
+    let visit = Visit { client: "127.0.0.1".parse().unwrap(), now: noon(), refresh: Refresh::Off };
+    assert!(!render(&World::healthy(3).status(), &visit).unwrap().contains("http-equiv=\"refresh\""));
+}
+
+#[test]
+fn a_page_of_300_nodes_is_small() {
+    const LARGEST_BYTES: usize = 150_000;
+    let mut world = World::healthy(300);
+    let names: Vec<_> = world.observed.instances.keys().cloned().collect();
+    for name in &names {
+        world.control(&name.to_string()).circuit_established = false;
+    }
+    let page = page_of(&world.status());
+    assert!(page.len() < LARGEST_BYTES, "{}", page.len());
+}
+
+/// The relative luminance of `#rgb` or `#rrggbb`, as WCAG 2 defines it.
+fn luminance(colour: &str) -> f64 {
+    let digits = colour.trim_start_matches('#');
+    let doubled: String =
+        if digits.len() == 3 { digits.chars().flat_map(|digit| [digit; 2]).collect() } else { digits.into() };
+    let channel = |at: usize| {
+        let value = f64::from(u8::from_str_radix(&doubled[at..at + 2], 16).unwrap()) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+}
+
+#[test]
+fn every_colour_of_text_stands_out_in_light_and_dark() {
+    const LEAST_CONTRAST: f64 = 4.5;
+    let schemes: Vec<&str> = STYLE.split(":root{").skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+    assert_eq!(schemes.len(), 2, "light and dark");
+    for scheme in schemes {
+        let colour = |name: &str| {
+            let (_, rest) = scheme.split_once(&format!("--{name}:")).unwrap();
+            luminance(rest.split(';').next().unwrap())
+        };
+        for text in ["text", "soft", "good", "work", "warn", "bad", "unknown"] {
+            for ground in ["bg", "card", "tint"] {
+                let (lighter, darker) = (colour(text).max(colour(ground)), colour(text).min(colour(ground)));
+                let contrast = (lighter + 0.05) / (darker + 0.05);
+                assert!(contrast >= LEAST_CONTRAST, "{text} on {ground} has {contrast:.2} in {scheme}");
+            }
+        }
+    }
 }

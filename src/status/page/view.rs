@@ -1,17 +1,18 @@
 //! What the template is given: words and numbers, ready to be shown. Nothing is decided in the template.
 
+mod nodes;
+
 use serde::Serialize;
 
 use super::headline::{self, Headline, Tone};
 use super::text::{age, duration, listed, ports};
 use super::{Refresh, Visit};
-use crate::desired::NodeName;
 use crate::firewall::model::{Guard, Ports};
 use crate::status::wire::{ObjectDocument, rfc3339};
 use crate::status::{
-    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, NodeStatus, Note, PassResult,
-    Severity, Status,
+    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Severity, Status,
 };
+use nodes::{Legend, NodeView, PoolView};
 
 /// How many of the latest events are shown.
 const EVENTS_SHOWN: usize = 40;
@@ -89,43 +90,6 @@ struct DriftView {
     since: Time,
 }
 
-/// A state, how it looks, and how many nodes are in it.
-#[derive(Debug, Serialize)]
-struct Legend {
-    class: &'static str,
-    word: &'static str,
-    count: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct PoolView {
-    name: String,
-    desired: usize,
-    ready: usize,
-    countries: String,
-    summary: String,
-    cells: Vec<Cell>,
-}
-
-#[derive(Debug, Serialize)]
-struct Cell {
-    class: &'static str,
-    title: String,
-}
-
-#[derive(Debug, Serialize)]
-struct NodeView {
-    name: String,
-    socks: String,
-    class: &'static str,
-    state: &'static str,
-    exit: String,
-    country: String,
-    latency: String,
-    restarts: u64,
-    why: String,
-}
-
 #[derive(Debug, Serialize)]
 struct FirewallView {
     driver: &'static str,
@@ -178,9 +142,9 @@ impl View {
                 Healing::Removes => "Drift is removed by the next pass.",
                 Healing::Reports => "Drift is reported and left alone, since reconcile.self_heal is `report`.",
             },
-            legend: legend(status),
-            pools: pools(status),
-            nodes: status.nodes.iter().map(node).collect(),
+            legend: nodes::legend(status),
+            pools: nodes::pools(status),
+            nodes: nodes::nodes(status),
             firewall: firewall(status),
             events: status.events.iter().rev().take(EVENTS_SHOWN).map(|made| event(made, &time)).collect(),
             client: ClientView {
@@ -294,7 +258,7 @@ fn notes(status: &Status) -> Vec<NoteView> {
         tone: Tone::Bad,
         word: "failed",
         about: object.to_string(),
-        message: crate::status::conditions::describe_failure(failure),
+        message: crate::status::describe::describe_failure(failure),
     });
     let note = |tone, word| {
         move |note: &Note| NoteView { tone, word, about: note.object.to_string(), message: note.message.clone() }
@@ -308,74 +272,6 @@ fn notes(status: &Status) -> Vec<NoteView> {
 
 fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
     DriftView { message: item.sentence.clone(), since: time(item.since) }
-}
-
-/// The class that gives a state its shape and its colour.
-fn class(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Ready => "r",
-        NodeState::Bootstrapping => "b",
-        NodeState::Pending => "p",
-        NodeState::Degraded => "d",
-        NodeState::Failed => "f",
-        NodeState::Suspended => "s",
-    }
-}
-
-fn legend(status: &Status) -> Vec<Legend> {
-    let counted = |state| Legend {
-        class: class(state),
-        word: state.as_str(),
-        count: status.nodes.iter().filter(|node| node.state == state).count(),
-    };
-    NodeState::ALL.into_iter().map(counted).collect()
-}
-
-fn pools(status: &Status) -> Vec<PoolView> {
-    let pool = |pool: &crate::status::PoolStatus| {
-        let nodes: Vec<&NodeStatus> = status.nodes.iter().filter(|node| node.pool == pool.name).collect();
-        let countries = nodes.first().map(|node| listed(&node.countries, " ").to_uppercase()).unwrap_or_default();
-        PoolView {
-            name: pool.name.to_string(),
-            desired: pool.desired,
-            ready: pool.ready,
-            countries: if countries.is_empty() { "any country".to_owned() } else { countries },
-            summary: summary(&nodes),
-            cells: nodes.iter().map(|node| cell(&node.name, node.state)).collect(),
-        }
-    };
-    status.pools.iter().map(pool).collect()
-}
-
-/// Says in words what the grid of a pool shows in shapes.
-fn summary(nodes: &[&NodeStatus]) -> String {
-    let counts = NodeState::ALL.into_iter().filter_map(|state| {
-        let count = nodes.iter().filter(|node| node.state == state).count();
-        (count > 0).then(|| format!("{count} {}", state.as_str()))
-    });
-    counts.collect::<Vec<_>>().join(", ")
-}
-
-fn cell(name: &NodeName, state: NodeState) -> Cell {
-    Cell { class: class(state), title: format!("{name} {}", state.as_str()) }
-}
-
-fn node(node: &NodeStatus) -> NodeView {
-    let exit = node.exit.as_ref();
-    NodeView {
-        name: node.name.to_string(),
-        socks: node.socks.to_string(),
-        class: class(node.state),
-        state: node.state.as_str(),
-        exit: exit.and_then(|exit| exit.ip).map(|ip| ip.to_string()).unwrap_or_default(),
-        country: exit
-            .and_then(|exit| exit.country)
-            .map(|country| country.to_string().to_uppercase())
-            .unwrap_or_default(),
-        latency: node.latency_ms.map(|latency| latency.to_string()).unwrap_or_default(),
-        restarts: node.restarts,
-        why: node.trouble().unwrap_or_default().to_owned(),
-    }
 }
 
 fn firewall(status: &Status) -> FirewallView {
