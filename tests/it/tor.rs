@@ -10,6 +10,7 @@ use exitpool::desired::{ExitPolicy, Instance, InstanceName, Node, NodeName};
 use exitpool::error::chain;
 use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
+use exitpool::tor::geoip::GeoipFiles;
 use exitpool::tor::layout::Layout;
 use exitpool::tor::options::{self, ExitChoice, OptionChange};
 use exitpool::tor::{Tor, TorError, torrc};
@@ -226,6 +227,34 @@ async fn what_somebody_sets_behind_our_back_wakes_and_is_undone() {
     driver.set_options(&instance.name, &changes).await.unwrap();
     let running = control(&driver, &instance.name).await.options;
     assert_eq!(options::difference(&wanted, &running), []);
+}
+
+#[tokio::test]
+async fn without_defaults_of_our_own_those_of_the_distribution_are_not_read() {
+    let world = World::new();
+    let layout = Layout { torrc_defaults: None, ..world.layout() };
+    let (geoip, geoip6) = (world.path("geoip"), world.path("geoip6"));
+    let driver = TorDriver::new(TorSettings { tor: "tor".into(), layout: layout.clone(), geoip, geoip6 });
+    let instance = instance(0, &[("DisableNetwork", &["1"])]);
+    let torrc = torrc::render(&instance, &layout);
+    driver.start(&instance.name, &torrc).await.unwrap();
+    let wanted = options::wanted(&instance, &ExitChoice::Any, &torrc);
+    let changes = options::difference(&wanted, &control(&driver, &instance.name).await.options);
+    assert_eq!(changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["SocksPolicy", "SocksPort"]);
+}
+
+#[test]
+fn the_geoip_files_of_the_distribution_are_read() {
+    let files = GeoipFiles { ipv4: "/usr/share/tor/geoip".into(), ipv6: "/usr/share/tor/geoip6".into() };
+    if !files.ipv4.exists() || !files.ipv6.exists() {
+        eprintln!("skipped: tor-geoipdb is not installed");
+        return;
+    }
+    // Google's resolver and the University of Dortmund have had these addresses for decades.
+    let addresses = ["8.8.8.8", "2001:4860:4860::8888", "129.217.1.1", "127.0.0.1"].map(|text| text.parse().unwrap());
+    let found = files.countries(&addresses.into()).unwrap();
+    let texts: Vec<String> = found.iter().map(|(address, country)| format!("{address} {country}")).collect();
+    assert_eq!(texts, ["8.8.8.8 us", "129.217.1.1 de", "2001:4860:4860::8888 us"]);
 }
 
 #[tokio::test]
