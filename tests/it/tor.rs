@@ -72,7 +72,8 @@ impl Drop for World {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            let is_ours = line.starts_with("tor\0") && line.contains(&*self.dir.path().to_string_lossy());
+            let program = line.split('\0').next().unwrap_or_default();
+            let is_ours = program.ends_with("tor") && line.contains(&*self.dir.path().to_string_lossy());
             if let Some(pid) = pid.filter(|_| is_ours) {
                 let _ = kill_process(pid, Signal::KILL);
             }
