@@ -1,8 +1,9 @@
 //! tor: rendering what it is told (pure), its processes, its control sockets, its relays.
 //!
-//! - [`torrc`] and [`options`] say what an instance should be told, as values; they do no I/O.
-//! - [`relays`] knows the consensus, and which exits a wish allows.
-//! - The driver behind [`Tor`] starts, adopts, asks, tells and stops real processes.
+//! - [`layout`], [`torrc`] and [`options`] say where an instance is and what it should be told, as values; they do no I/O.
+//! - [`relays`] knows the consensus, and which exits a wish allows; [`geoip`] knows where they stand.
+//! - [`driver`], behind [`Tor`], starts, adopts, asks, tells and stops real processes. `process` and `files` are its hands
+//!   on the host, `control` speaks to the control sockets, `program` knows the tor that is installed.
 //!
 //! What to do is decided elsewhere, in `plan`.
 

@@ -113,7 +113,8 @@ impl Actor {
     async fn exchange(&mut self, command: &str) -> Result<Message, ConnectionError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.address).await?,
+            // On the heap, since it is long and rare: a hundred idle actors would carry its size about.
+            None => Box::pin(Connection::open(&self.address)).await?,
         };
         connection.send(command).await?;
         loop {

@@ -80,52 +80,6 @@ pub enum Settable {
     AtStart,
 }
 
-/// Options that this program sets or that would break what it promises, in lower case: a pool may not set them.
-pub const OWNED: &[&str] = &[
-    "__controlport",
-    "__owningcontrollerfd",
-    "__owningcontrollerprocess",
-    "__reloadtorrconsighup",
-    "__socksport",
-    "avoiddiskwrites",
-    "clientonly",
-    "confluxenabled",
-    "controlport",
-    "controlportfilegroupreadable",
-    "controlportwritetofile",
-    "controlsocket",
-    "controlsocketsgroupwritable",
-    "cookieauthentication",
-    "cookieauthfile",
-    "cookieauthfilegroupreadable",
-    "datadirectory",
-    "datadirectorygroupreadable",
-    "disablenetwork",
-    "dormantcanceledbystartup",
-    "dormantclienttimeout",
-    "dormantonfirststartup",
-    "dormanttimeoutdisabledbyidlestreams",
-    "dormanttimeoutenabled",
-    "exitnodes",
-    "geoipexcludeunknown",
-    "geoipfile",
-    "geoipv6file",
-    "hashedcontrolpassword",
-    "hashedcontrolsessionpassword",
-    "log",
-    "logmessagedomains",
-    "noexec",
-    "orport",
-    "pidfile",
-    "runasdaemon",
-    "safelogging",
-    "sockspolicy",
-    "socksport",
-    "truncatelogfile",
-    "unixsocksgroupwritable",
-    "user",
-];
-
 /// Options whose change a running tor refuses (553, measured on 0.4.9.11), in lower case.
 const AT_START: &[&str] = &[
     "accelname",
@@ -182,6 +136,13 @@ impl RunningOptions {
             self.set(name, values.iter().map(String::as_str));
         }
         self.0.retain(|_, values| !values.is_empty());
+    }
+
+    /// Gives an option the name under which somebody else knows it: tor also takes names that are cut short.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(values) = self.0.remove(from) {
+            self.0.insert(to.to_owned(), values);
+        }
     }
 
     fn entry(&self, name: &str) -> Option<(&String, &Vec<String>)> {

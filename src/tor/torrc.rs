@@ -39,7 +39,9 @@ pub fn render(instance: &Instance, layout: &Layout) -> String {
         control => format!("unix:{}", super::options::quote(&path(paths.control()))),
         cookie => path(paths.cookie()),
         log => format!("notice file {}", path(paths.log())),
-        may_exec => starts_programs(instance),
+        disk_writes_are_set => names(instance, "AvoidDiskWrites"),
+        // A pluggable transport is a program for tor to start.
+        may_exec => names(instance, "ClientTransportPlugin") || names(instance, "NoExec"),
         extra,
     };
     let template = ENVIRONMENT.get_template("torrc").expect("it was added above");
@@ -49,9 +51,9 @@ pub fn render(instance: &Instance, layout: &Layout) -> String {
     torrc
 }
 
-/// Whether the pool's own options name a program for tor to start.
-fn starts_programs(instance: &Instance) -> bool {
-    instance.torrc.keys().any(|name| name.eq_ignore_ascii_case("ClientTransportPlugin"))
+/// Whether the pool's own options have one of this name: tor takes two for a mistake.
+fn names(instance: &Instance, option: &str) -> bool {
+    instance.torrc.keys().any(|name| name.eq_ignore_ascii_case(option))
 }
 
 #[cfg(test)]
@@ -115,10 +117,13 @@ MaxMemInQueues 256 MB
 
     #[test]
     fn what_a_value_says_is_never_a_second_line_or_a_comment() {
-        let odd = ["a # b", "a\nSocksPort 9050", "\"quoted\"", "back\\", "é"];
+        let odd = ["a # b", "a\nSocksPort 9050", "\"quoted # it\"", "back\\", "é", "\"a\"\nSocksPort 1\""];
         let text = render(&instance(&[("ContactInfo", &odd)]), &layout("/run/with space"));
         let read = RunningOptions::parse(&text);
-        assert_eq!(read.values("ContactInfo"), odd);
+        // Quotes around the whole are tor's own way to write a value; everything else is the value.
+        let mut expected = odd;
+        expected[2] = "quoted # it";
+        assert_eq!(read.values("ContactInfo"), expected);
         assert_eq!(read.values("SocksPort"), ["0"]);
         assert_eq!(read.values("CookieAuthFile"), ["/run/with space/instances/eu-0/cookie"]);
     }
@@ -128,5 +133,11 @@ MaxMemInQueues 256 MB
         let plugin: &[(&str, &[&str])] = &[("ClientTransportPlugin", &["obfs4 exec /usr/bin/obfs4proxy"])];
         assert!(!render(&instance(plugin), &layout("/run/x")).contains("NoExec"));
         assert!(render(&instance(&[]), &layout("/run/x")).contains("NoExec 1"));
+        let own = render(&instance(&[("avoiddiskwrites", &["0"]), ("NoExec", &["0"])]), &layout("/run/x"));
+        let read = RunningOptions::parse(&own);
+        assert_eq!(
+            (read.values("NoExec"), read.values("AvoidDiskWrites")),
+            (&["0".to_owned()][..], &["0".to_owned()][..])
+        );
     }
 }

@@ -10,6 +10,7 @@ use exitpool::desired::{ExitPolicy, Instance, InstanceName, Node, NodeName};
 use exitpool::error::chain;
 use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
+use exitpool::tor::geoip::GeoipFiles;
 use exitpool::tor::layout::Layout;
 use exitpool::tor::options::{self, ExitChoice, OptionChange};
 use exitpool::tor::{Tor, TorError, torrc};
@@ -71,7 +72,8 @@ impl Drop for World {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            let is_ours = line.starts_with("tor\0") && line.contains(&*self.dir.path().to_string_lossy());
+            let program = line.split('\0').next().unwrap_or_default();
+            let is_ours = program.ends_with("tor") && line.contains(&*self.dir.path().to_string_lossy());
             if let Some(pid) = pid.filter(|_| is_ours) {
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -172,9 +174,12 @@ async fn every_option_reads_back_as_it_was_set() {
         ("LogTimeGranularity", &["2 seconds"]),
         ("LongLivedPorts", &["21, 22"]),
         ("TrackHostExits", &["a.example , b.example"]),
-        ("ExcludeNodes", &["$000102030405060708090a0b0c0d0e0f10111213, bad"]),
+        ("EntryNodes", &["$000102030405060708090a0b0c0d0e0f10111213, good"]),
         ("NumEntryGuards", &["02"]),
         ("ContactInfo", &["é \"quoted\" \\ # and more"]),
+        ("Nickname", &["\"bob\""]),
+        ("numprimaryg", &["4"]),
+        ("ExcludeNode", &["worse"]),
         ("MapAddress", &["a.example b.example", "c.example d.example"]),
         ("ConnectionPadding", &["auto"]),
         ("UseEntryGuards", &["1"]),
@@ -223,6 +228,34 @@ async fn what_somebody_sets_behind_our_back_wakes_and_is_undone() {
     driver.set_options(&instance.name, &changes).await.unwrap();
     let running = control(&driver, &instance.name).await.options;
     assert_eq!(options::difference(&wanted, &running), []);
+}
+
+#[tokio::test]
+async fn without_defaults_of_our_own_those_of_the_distribution_are_not_read() {
+    let world = World::new();
+    let layout = Layout { torrc_defaults: None, ..world.layout() };
+    let (geoip, geoip6) = (world.path("geoip"), world.path("geoip6"));
+    let driver = TorDriver::new(TorSettings { tor: "tor".into(), layout: layout.clone(), geoip, geoip6 });
+    let instance = instance(0, &[("DisableNetwork", &["1"])]);
+    let torrc = torrc::render(&instance, &layout);
+    driver.start(&instance.name, &torrc).await.unwrap();
+    let wanted = options::wanted(&instance, &ExitChoice::Any, &torrc);
+    let changes = options::difference(&wanted, &control(&driver, &instance.name).await.options);
+    assert_eq!(changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["SocksPolicy", "SocksPort"]);
+}
+
+#[test]
+fn the_geoip_files_of_the_distribution_are_read() {
+    let files = GeoipFiles { ipv4: "/usr/share/tor/geoip".into(), ipv6: "/usr/share/tor/geoip6".into() };
+    if !files.ipv4.exists() || !files.ipv6.exists() {
+        eprintln!("skipped: tor-geoipdb is not installed");
+        return;
+    }
+    // Google's resolver and the University of Dortmund have had these addresses for decades.
+    let addresses = ["8.8.8.8", "2001:4860:4860::8888", "129.217.1.1", "127.0.0.1"].map(|text| text.parse().unwrap());
+    let found = files.countries(&addresses.into()).unwrap();
+    let texts: Vec<String> = found.iter().map(|(address, country)| format!("{address} {country}")).collect();
+    assert_eq!(texts, ["8.8.8.8 us", "129.217.1.1 de", "2001:4860:4860::8888 us"]);
 }
 
 #[tokio::test]

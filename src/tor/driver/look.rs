@@ -11,8 +11,8 @@ use futures_util::stream;
 use rustix::process::Signal;
 use tokio::net::UnixStream;
 
-use super::super::control::ConnectionError;
 use super::super::control::answers::{Answers, QUESTION, settings};
+use super::super::control::{ConnectionError, Message};
 use super::super::files;
 use super::super::layout::InstancePaths;
 use super::super::options::{ASKED_BY_NAME, RunningOptions};
@@ -155,25 +155,53 @@ async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String)
             answers.get("process/pid")
         ));
     }
-    let mut options = answers.options();
-    for names in [names_in(torrc), ASKED_BY_NAME.join(" ")] {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let reply = session.control.ask(format!("GETCONF {names}"), left).await.map_err(say)?;
-        // One name that tor does not know spoils the whole answer: then only those are asked that it knows for sure.
-        if reply.is_ok() {
-            options.take_answers(settings(&reply));
-            break;
-        }
-    }
+    let options = ask_by_name(session, answers.options(), torrc, deadline).await.map_err(say)?;
     let control = answers.control(options, session.control.latency_ms());
     Ok((control, answers.get("consensus/valid-after").to_owned()))
 }
 
+/// Asks for the value of every option that the torrc names, since `config-text` leaves out those at their default.
+async fn ask_by_name(
+    session: &Session,
+    mut options: RunningOptions,
+    torrc: &str,
+    deadline: Instant,
+) -> Result<RunningOptions, ConnectionError> {
+    let ask = |names: String| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        session.control.ask(format!("GETCONF {names}"), left)
+    };
+    let names = names_in(torrc);
+    let mut reply = ask(names.join(" ")).await?;
+    if !reply.is_ok() {
+        // One name that tor does not know spoils the whole answer: then only those are asked that it knows for sure.
+        reply = ask(ASKED_BY_NAME.join(" ")).await?;
+        options.take_answers(settings(&reply));
+        return Ok(options);
+    }
+    let cut_short = unanswered(&names, &reply);
+    options.take_answers(settings(&reply));
+    for name in cut_short {
+        let reply = ask(name.to_owned()).await?;
+        if let Some(full) = settings(&reply).next().and_then(|line| line.split('=').next()) {
+            options.rename(full, name);
+        }
+    }
+    Ok(options)
+}
+
+/// The names that were asked for and answered under another one: tor completes what is cut short.
+fn unanswered<'a>(names: &'a [String], reply: &Message) -> Vec<&'a str> {
+    let answered: BTreeSet<String> =
+        settings(reply).map(|line| line.split('=').next().unwrap_or_default().to_ascii_lowercase()).collect();
+    names.iter().map(String::as_str).filter(|name| !answered.contains(&name.to_ascii_lowercase())).collect()
+}
+
 /// Names the options of a torrc, and those that are always asked for.
-fn names_in(torrc: &str) -> String {
+fn names_in(torrc: &str) -> Vec<String> {
     let options = RunningOptions::parse(torrc);
     let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let named = options.0.keys().map(String::as_str).filter(is_name);
     let names: BTreeSet<&str> = named.chain(ASKED_BY_NAME.iter().copied()).collect();
-    names.into_iter().collect::<Vec<_>>().join(" ")
+    names.into_iter().map(str::to_owned).collect()
 }

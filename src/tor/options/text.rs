@@ -1,13 +1,30 @@
 //! How tor writes options: the lines of a torrc, of `config-text` and of GETCONF, and their quoting.
 
-/// Writes a value for a torrc: as it is where tor reads it back unchanged, quoted otherwise.
+/// Writes a value for a torrc: as it is where it is one value of one line, quoted otherwise.
+///
+/// A value that is quoted already is tor's own way to write it, and stays as it is.
 pub fn torrc_value(value: &str) -> String {
+    if is_quoted(value) {
+        return value.to_owned();
+    }
     let plain = !value.is_empty()
         && value.trim() == value
         && !value.starts_with('"')
         && !value.ends_with('\\')
         && !value.chars().any(|c| c.is_control() || c == '#');
     if plain { value.to_owned() } else { quote(value) }
+}
+
+/// Whether a text is one whole quoted string.
+fn is_quoted(value: &str) -> bool {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
+    let mut escaped = false;
+    let closes_early = inner.chars().any(|c| {
+        let closes = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        closes || c.is_control()
+    });
+    !closes_early && !escaped
 }
 
 /// Writes a value as a quoted string with C's escapes, which torrcs and the control protocol read alike.
