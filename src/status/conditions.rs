@@ -202,7 +202,15 @@ impl Facts<'_> {
         match self.work() {
             Some(work) if retries => Verdict::yes(Reason::ProgressingWithRetry, work),
             Some(work) => Verdict::yes(Reason::Progressing, work),
+            None if self.inputs.desired.is_none() => self.waiting_for_a_revision(),
             None => Verdict::no(Reason::Succeeded, "nothing is left to do"),
+        }
+    }
+
+    fn waiting_for_a_revision(&self) -> Verdict {
+        match self.source_error(Fault::is_refusal) {
+            Some(error) => Verdict::no(error.fault.reason(), "it waits for a revision that it can accept"),
+            None => Verdict::yes(Reason::Progressing, "it waits for a revision"),
         }
     }
 

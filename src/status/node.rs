@@ -40,7 +40,18 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What a node does; computed by [`state_of`].
+/// What a node does.
+///
+/// The first of these that holds is it:
+///
+/// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
+/// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
+/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
+/// 4. **pending**: it has no process.
+/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
+///    closed, as it is until its exits are set.
+/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
+/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Its process is not started yet.
@@ -196,16 +207,7 @@ fn serves(control: &Control, socks: SocketAddr) -> bool {
 
 /// Says what a node does, and why.
 ///
-/// The first of these that holds is it:
-///
-/// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
-/// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
-/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
-/// 4. **pending**: it has no process.
-/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
-///    closed, as it is until its exits are set.
-/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
-/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
+/// The first that holds is it, in the order that [`NodeState`] has.
 fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
     if let Some(failure) = view.failure {
         return (NodeState::Failed, Verdict::no(Reason::ReconciliationFailed, describe_failure(failure)));

@@ -140,6 +140,10 @@ fn reconciling_says_that_work_is_left() {
         world.plan.waiting.push(Wait { object: object("eu-1"), reason: WaitReason::Circuit });
     };
     assert_eq!(verdict(&bent(wait), Reconciling), Some((True, Reason::Progressing)));
+    let mut young = World::without_revision();
+    assert_eq!(verdict(&young, Reconciling), Some((True, Reason::Progressing)), "it waits for a revision");
+    young.source.error = Some(source_error(Fault::Malformed));
+    assert_eq!(verdict(&young, Reconciling), Some((False, Reason::BuildFailed)), "and for somebody to correct it");
     let retried = bent(|world| {
         world.plan.steps.push(start("eu-1", Cause::Change));
         world.failures.insert(object("eu-1"), failure(2, Some(noon())));

@@ -208,7 +208,7 @@ async fn a_browser_shows_a_refused_revision() {
 #[tokio::test]
 async fn a_browser_shows_a_host_without_a_revision_and_one_with_300_nodes() {
     let Some(empty) = document(World::without_revision().status()).await else { return };
-    assert_shows(&empty, &["No revision is in force yet.</h1>", "No pools"]);
+    assert_shows(&empty, &["No revision is in force yet.</h1>", "Unknown: no revision is in force."]);
     let Some(full) = document(World::healthy(300).status()).await else { return };
     assert_eq!(full.matches("title=\"eu-").count() + full.matches("title=\"us-").count(), 300);
 }

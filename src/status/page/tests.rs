@@ -106,6 +106,19 @@ fn a_refused_revision_says_what_stays_in_force() {
 }
 
 #[test]
+fn what_nobody_knows_is_not_shown_as_fine() {
+    let none = "None: nothing is left to do";
+    assert!(page(|_| {}).contains(none));
+    let blind = page(|world| world.observed.guard = Observation::Unknown("nft crashed".to_owned()));
+    assert!(!blind.contains(none) && blind.contains("Unknown: firewall guard: nft crashed."));
+    let young = page(|world| *world = World::without_revision());
+    assert!(!young.contains(none) && young.contains("Unknown: no revision is in force."));
+    let refused = page(|world| world.source.error = Some(source_error(Fault::Malformed)));
+    let tile = "<i class=\"bad\" aria-hidden=\"true\"></i>refused";
+    assert!(refused.contains(tile));
+}
+
+#[test]
 fn differences_are_listed_with_their_age() {
     let page = page(|world| world.plan.steps.push(drift("eu-1")));
     assert!(page.contains("+ node eu-1: will be started: its tor is not running"));
