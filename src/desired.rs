@@ -1,13 +1,26 @@
 //! The desired state: what one revision of the source says the host should be.
 //!
-//! `load::load` turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
+//! [`load::load`] turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
 //! validates again, and nothing here touches the host.
 //!
-//! - `document` has the file's own types, one to one (serde, schemars); they say what may be written.
+//! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
 pub mod country;
+pub mod diagnostic;
+pub mod document;
+pub mod edit;
+mod findings;
+pub mod gaps;
+pub mod load;
+mod meaning;
 pub mod names;
+mod reader;
+pub mod schema;
+pub mod secret;
+mod tree;
+mod validate;
+pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +32,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use country::Country;
+pub use diagnostic::{Diagnostic, Look, Severity};
+pub use load::{Invalid, Loaded, load};
 pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
 
 /// The validated content of one revision of the source.
@@ -64,7 +79,7 @@ pub struct Pool {
 }
 
 /// Which exits the nodes of a pool may use, beyond their country.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExitPolicy {
     /// No two nodes leave from one address.
     pub distinct: bool,
@@ -102,6 +117,20 @@ pub enum DriverChoice {
     Firewalld,
     /// No firewall at all.
     None,
+}
+
+impl DriverChoice {
+    /// The choice's word in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+            Self::Ufw => "ufw",
+            Self::Firewalld => "firewalld",
+            Self::None => "none",
+        }
+    }
 }
 
 /// How the firewall is kept.
@@ -176,7 +205,7 @@ pub struct Exports {
 }
 
 /// One SOCKS endpoint of a pool; what a consumer connects to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// `<pool>-<index>`.
     pub name: NodeName,
@@ -185,7 +214,7 @@ pub struct Node {
 }
 
 /// One tor process as desired: the nodes it serves and the policy they share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// The name of its first node.
     pub name: InstanceName,

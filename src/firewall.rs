@@ -5,12 +5,18 @@
 //! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
 
 pub mod model;
+pub mod nftables;
+pub mod none;
+pub mod select;
+pub mod unavailable;
 
 use async_trait::async_trait;
 
 use crate::error::{Classify, Kind};
 use crate::observe::{Observation, ObservedGuard};
 use model::Guard;
+
+pub use select::select;
 
 /// Speaks to one firewall.
 #[async_trait]
@@ -49,6 +55,31 @@ pub enum FirewallError {
         #[source]
         source: std::io::Error,
     },
+    /// The tool was started, and could not be talked to.
+    #[error("cannot talk to {tool}")]
+    Talk {
+        /// The program.
+        tool: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// This process may not touch the firewall.
+    #[error("{tool} may not touch the firewall ({stderr}): run exitpool as root or with CAP_NET_ADMIN")]
+    Forbidden {
+        /// The program.
+        tool: &'static str,
+        /// What it wrote on its standard error, shortened.
+        stderr: String,
+    },
+    /// The tool was ended by a signal; nft does this when it reads what a newer nft wrote.
+    #[error("{tool} crashed ({status}): is there only one version of it on this host?")]
+    Crashed {
+        /// The program.
+        tool: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
     /// The tool ran and refused.
     #[error("{tool} refused: {stderr}")]
     Refused {
@@ -73,6 +104,9 @@ pub enum FirewallError {
         /// What was wrong with it.
         what: String,
     },
+    /// No driver stands there to do it.
+    #[error("{0}")]
+    NotChosen(String),
     /// This build has no such driver.
     #[error("firewall.driver `{0}` is not available yet: use nftables or none")]
     Unavailable(&'static str),
@@ -81,10 +115,10 @@ pub enum FirewallError {
 impl Classify for FirewallError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Missing { .. } => Kind::Host,
+            Self::NotChosen(_) | Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
             Self::Deadline { .. } => Kind::Timeout,
             Self::Unavailable(_) => Kind::Desired,
-            Self::Refused { .. } | Self::Unreadable { .. } => Kind::Firewall,
+            Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => Kind::Firewall,
         }
     }
 }

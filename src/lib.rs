@@ -7,7 +7,7 @@
 //! | task | reads | writes |
 //! |---|---|---|
 //! | `daemon` loop | the wake-up channel and the resync timer | nothing: it calls `reconcile` and publishes its outcome |
-//! | `source` watcher | the file's directory, or the local repository's refs | the wake-up channel |
+//! | [`source`] watcher | the file's directory, or the local repository's refs | the wake-up channel |
 //! | [`tor`] actor, one per instance | the control socket, a pidfd | the wake-up channel; answers commands |
 //! | [`firewall`] listener | netlink's rule generations | the wake-up channel |
 //! | `status::http` server | the published `status::Status` | nothing, ever |
@@ -29,11 +29,15 @@
 //! `main → cli → daemon → reconcile → {apply, verify, plan, observe, status} → {tor, firewall, export, alert, audit} → {desired, error, sys}`.
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
+pub mod apply;
+pub mod audit;
 pub mod desired;
 pub mod error;
 pub mod firewall;
 pub mod observe;
 pub mod plan;
+pub mod source;
 pub mod status;
 pub mod sys;
+pub mod testnet;
 pub mod tor;

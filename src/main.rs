@@ -1,3 +1,7 @@
-//! The `exitpool` program.
+//! The `exitpool` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exitpool::cli::main()
+}

@@ -5,11 +5,12 @@
 //! neither destroyed nor replaced nor started a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Fingerprint, InstanceName};
+use crate::desired::{self, Fingerprint, InstanceName};
 use crate::firewall::model::Guard;
 use crate::tor::options::RunningOptions;
 use crate::tor::relays::Relays;
@@ -156,4 +157,40 @@ pub struct TorProgram {
     pub path: String,
     /// Its version, `0.4.9.11`.
     pub version: String,
+}
+
+impl Instance {
+    /// Why the instance as a whole cannot be observed, where that is so.
+    pub fn unknown(&self) -> Option<&str> {
+        self.process.unknown().or(self.torrc.unknown()).or(self.control.unknown())
+    }
+
+    /// Whether it serves all its nodes: bootstrapped, listening, and able to build circuits.
+    pub fn serves(&self, wanted: &desired::Instance) -> bool {
+        self.process.present().is_some()
+            && self.control.present().is_some_and(|control| {
+                control.bootstrap.progress == 100 && control.circuit_established && control.listens_for(wanted)
+            })
+    }
+
+    /// The addresses on which its SOCKS listens.
+    pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.control.present().into_iter().flat_map(|control| control.socks_listeners.iter().copied())
+    }
+}
+
+impl Control {
+    /// Whether SOCKS listens at the addresses of all its nodes.
+    pub fn listens_for(&self, wanted: &desired::Instance) -> bool {
+        wanted.nodes.iter().all(|node| self.socks_listeners.contains(&node.socks))
+    }
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.process {
+            Some((pid, name)) => write!(f, "{name} (pid {pid}, listening on {})", self.listens_on),
+            None => write!(f, "another program (listening on {})", self.listens_on),
+        }
+    }
 }

@@ -3,11 +3,20 @@
 //! `plan` is total: the same desired and observed give the same plan, and a plan on a converged world
 //! is empty. It imports the types of desired and observed, and nothing that can act.
 
+pub mod applied;
+pub mod decide;
 pub mod step;
+
+use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use step::{Cause, Step};
+use crate::desired::Country;
+
+pub use applied::Applied;
+pub use decide::{Wish, plan};
+pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
 
 /// What has to be done, what has to be waited for, and what cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,11 +30,70 @@ pub struct Plan {
     pub blocked: Vec<Block>,
 }
 
+impl Plan {
+    /// Whether nothing is left to do, to wait for or to be sorry for.
+    pub fn is_converged(&self) -> bool {
+        self.steps.is_empty() && self.waiting.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Whether an object has a step, a wait or a block.
+    pub fn concerns(&self, object: &Object) -> bool {
+        self.steps.iter().any(|step| &step.object == object)
+            || self.waiting.iter().any(|wait| &wait.object == object)
+            || self.blocked.iter().any(|block| &block.object == object)
+    }
+
+    /// The steps that remove drift.
+    pub fn drift(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.cause == Cause::Drift)
+    }
+
+    /// Counts the objects to add, to change and to destroy; a replacement is both added and destroyed.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        let mut changed: Vec<&Object> = Vec::new();
+        for step in &self.steps {
+            match step.mark() {
+                Mark::Create => counts.add += 1,
+                Mark::Replace => {
+                    counts.add += 1;
+                    counts.destroy += 1;
+                }
+                Mark::Destroy => counts.destroy += 1,
+                // An instance whose torrc is written and whose options are set changes once.
+                Mark::Update if changed.contains(&&step.object) => {}
+                Mark::Update => {
+                    changed.push(&step.object);
+                    counts.change += 1;
+                }
+            }
+        }
+        counts
+    }
+}
+
+/// How many objects a plan adds, changes and destroys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Objects that will be created, or created again.
+    pub add: usize,
+    /// Objects that will be updated in place.
+    pub change: usize,
+    /// Objects that will be destroyed, or destroyed before they are created again.
+    pub destroy: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plan: {} to add, {} to change, {} to destroy.", self.add, self.change, self.destroy)
+    }
+}
+
 /// Something that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     /// What is waited for.
-    pub object: step::Object,
+    pub object: Object,
     /// Why.
     pub reason: WaitReason,
 }
@@ -53,7 +121,7 @@ pub enum WaitReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// What it is about.
-    pub object: step::Object,
+    pub object: Object,
     /// Why.
     pub reason: BlockReason,
 }
@@ -69,15 +137,46 @@ pub enum BlockReason {
     /// No exit of the consensus fits the wish.
     NoExits {
         /// The countries wished.
-        countries: Vec<crate::desired::Country>,
+        countries: Vec<Country>,
     },
     /// Somebody else listens where a node should.
     PortTaken {
         /// Where.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Who, as far as can be seen.
         holder: String,
     },
     /// The guard is not in place, so no port may open that others could reach.
     Unguarded,
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bootstrapping { progress, summary } => write!(f, "bootstrapping, {progress} %: {summary}"),
+            Self::Relays => f.write_str("waiting for the list of relays"),
+            Self::Circuit => f.write_str("building its first circuit"),
+            Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
+        }
+    }
+}
+
+impl fmt::Display for BlockReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(why) => write!(f, "cannot be observed: {why}"),
+            Self::Program(why) => f.write_str(why),
+            Self::NoExits { countries } if countries.is_empty() => {
+                f.write_str("no exit of the Tor network fits `exits`")
+            }
+            Self::NoExits { countries } => {
+                let names: Vec<String> = countries.iter().map(ToString::to_string).collect();
+                write!(f, "the Tor network has no exit in {} that fits", names.join(", "))
+            }
+            Self::PortTaken { address, holder } => {
+                write!(f, "{address} is taken by {holder}: stop it, or move the pool's socks_port")
+            }
+            Self::Unguarded => f.write_str("not opened: the firewall guard is not known to be in place"),
+        }
+    }
 }

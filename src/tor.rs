@@ -6,7 +6,14 @@
 //!
 //! What to do is decided elsewhere, in `plan`.
 
+mod control;
+pub mod driver;
+mod files;
+pub mod geoip;
+pub mod layout;
 pub mod options;
+mod process;
+mod program;
 pub mod relays;
 pub mod torrc;
 

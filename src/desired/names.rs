@@ -13,17 +13,17 @@ pub const MAX_POOL_NAME_BYTES: usize = 32;
 pub enum NameError {
     /// A pool's name has other characters, or is too long.
     #[error(
-        "`{0}` is not a pool name: use 1 to {MAX_POOL_NAME_BYTES} of a-z, 0-9 and inner `-`, starting with a letter"
+        "`{0}` is not a pool name; use 1 to {MAX_POOL_NAME_BYTES} of a-z, 0-9 and inner `-`, starting with a letter"
     )]
     Pool(String),
     /// A node's name is not `<pool>-<index>`.
-    #[error("`{0}` is not a node name: it is `<pool>-<index>`, as in `eu-0`")]
+    #[error("`{0}` is not a node name; it is `<pool>-<index>`, as in `eu-0`")]
     Node(String),
     /// A fingerprint is not 40 hexadecimal digits.
-    #[error("`{0}` is not a relay's fingerprint: it has 40 hexadecimal digits")]
+    #[error("`{0}` is not a relay's fingerprint; it has 40 hexadecimal digits")]
     Fingerprint(String),
     /// A revision has neither of the two forms.
-    #[error("`{0}` is not a revision: it is `<branch>@sha1:<40 hex>` or `file@sha256:<64 hex>`")]
+    #[error("`{0}` is not a revision; it is `<branch>@sha1:<40 hex>` or `file@sha256:<64 hex>`")]
     Revision(String),
 }
 

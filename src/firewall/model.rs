@@ -1,6 +1,7 @@
 //! The guard as a value: what is closed, to whom, whatever the driver.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -36,9 +37,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Makes the guard that a desired state asks for; `panel_port` is where the status page listens.
+    /// Makes the guard that a desired state asks for; `panel_port` is where the status page listens, if others can
+    /// reach it. What listens on loopback needs no guard, and the same port elsewhere is not ours to close.
     pub fn of(desired: &Desired, panel_port: Option<u16>) -> Self {
-        let socks = desired.pools.iter().filter_map(|pool| {
+        let reachable = desired.pools.iter().filter(|pool| !pool.listen.is_loopback());
+        let socks = reachable.filter_map(|pool| {
             let last = pool.socks_port.checked_add(pool.size.checked_sub(1)?)?;
             Some(Ports { first: pool.socks_port, last })
         });
@@ -57,6 +60,67 @@ impl Guard {
     pub fn covering(&self, more: impl IntoIterator<Item = u16>) -> Self {
         let more = more.into_iter().map(|port| Ports { first: port, last: port });
         Self { socks_ports: merge_ports(self.socks_ports.iter().copied().chain(more)), ..self.clone() }
+    }
+}
+
+impl Guard {
+    /// Says how this guard differs from another one that stands there, one sentence each.
+    pub fn differences_from(&self, stands: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.socks_ports != stands.socks_ports {
+            differences.push(format!("SOCKS ports: {} → {}", list(&stands.socks_ports), list(&self.socks_ports)));
+        }
+        if self.socks_allow != stands.socks_allow {
+            differences.push(format!("SOCKS whitelist: {}", moved(&stands.socks_allow, &self.socks_allow)));
+        }
+        if self.panel_port != stands.panel_port {
+            let port = |port: Option<u16>| port.map_or("none".to_owned(), |port| port.to_string());
+            differences.push(format!("panel port: {} → {}", port(stands.panel_port), port(self.panel_port)));
+        }
+        if self.panel_allow != stands.panel_allow {
+            differences.push(format!("panel whitelist: {}", moved(&stands.panel_allow, &self.panel_allow)));
+        }
+        if self.control_ports != stands.control_ports {
+            let ports = |ports: &Option<Ports>| ports.map_or("none".to_owned(), |ports| ports.to_string());
+            differences.push(format!(
+                "control ports: {} → {}",
+                ports(&stands.control_ports),
+                ports(&self.control_ports)
+            ));
+        }
+        if self.icmp_per_second != stands.icmp_per_second {
+            differences.push(format!("echo requests a second: {} → {}", stands.icmp_per_second, self.icmp_per_second));
+        }
+        differences
+    }
+}
+
+/// Writes a list for people.
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Says which networks come and which go; long lists are counted.
+fn moved(from: &[IpNet], to: &[IpNet]) -> String {
+    const MOST_NAMED: usize = 5;
+    let say = |sign: char, networks: Vec<&IpNet>| {
+        if networks.len() > MOST_NAMED {
+            return vec![format!("{sign}{} networks", networks.len())];
+        }
+        networks.iter().map(|network| format!("{sign}{network}")).collect()
+    };
+    let (before, after): (BTreeSet<&IpNet>, BTreeSet<&IpNet>) = (from.iter().collect(), to.iter().collect());
+    let mut words = say('+', after.difference(&before).copied().collect());
+    words.extend(say('-', before.difference(&after).copied().collect()));
+    words.join(" ")
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::InstanceName;
 use crate::firewall::model::Guard;
-use crate::tor::options::OptionChange;
+use crate::tor::options::{OptionChange, SOCKS_PORT};
 
 /// What a step, a wait or a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,8 +38,6 @@ pub enum Cause {
     Change,
     /// The world moved: the wish is the same, and the object is not as it was left.
     Drift,
-    /// The work goes on that an earlier step began: a started instance is given its exits.
-    Progress,
     /// The Tor network moved: a new consensus has other exits for the same wish.
     Consensus,
 }
@@ -127,6 +125,17 @@ impl Step {
     }
 }
 
+impl Action {
+    /// Whether ports on which an instance listens are closed by it.
+    pub fn closes_ports(&self) -> bool {
+        match self {
+            Self::DestroyInstance | Self::ReplaceInstance { .. } => true,
+            Self::SetOptions { changes } => changes.iter().any(|change| change.name == SOCKS_PORT),
+            _ => false,
+        }
+    }
+}
+
 impl Object {
     /// The object's sort.
     pub fn kind(&self) -> ObjectKind {
@@ -175,7 +184,6 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Change => "change",
             Self::Drift => "drift",
-            Self::Progress => "progress",
             Self::Consensus => "consensus",
         })
     }
@@ -183,7 +191,7 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.mark(), self.object, self.action)
+        write!(f, "{} {} {}", self.mark(), self.object, self.action)
     }
 }
 

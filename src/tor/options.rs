@@ -2,16 +2,34 @@
 //!
 //! Pure. Values are compared in a canonical form, since tor writes many of them in another way than they were given:
 //! `256 MB` comes back as `268435456`.
+//!
+//! # What is compared
+//!
+//! - Everything that the torrc says. The driver asks for the running value of each of its options by name, so that one
+//!   that happens to be tor's default is compared as well.
+//! - `ExitNodes`, `SocksPort` and `SocksPolicy`, which are never in a torrc. While the exits are not known, the first
+//!   two are left as they are: nothing is opened, and nothing that works is closed.
+//! - Whatever else differs from the defaults (tor's own and those of a torrc-defaults file): nobody wants it, so it is
+//!   reset. tor itself adds nothing to `config-text` (measured on 0.4.9.11; also under `TestingTorNetwork`), except
+//!   `{??}` beside an excluded country.
+
+mod canonical;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Fingerprint;
+use crate::desired::{Fingerprint, Instance};
+use ipnet::IpNet;
+
+pub use text::{quote, torrc_value};
 
 /// The options an instance runs with that differ from tor's defaults, in canonical form, by tor's own spelling of
 /// their names; an option that is given several times has several values, in tor's order.
+///
+/// An option without a value is one that is unset, the same as one that isn't named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunningOptions(pub BTreeMap<String, Vec<String>>);
@@ -25,6 +43,21 @@ pub struct OptionChange {
     pub from: Vec<String>,
     /// What it becomes.
     pub to: Vec<String>,
+}
+
+/// The option that opens SOCKS ports.
+pub const SOCKS_PORT: &str = "SocksPort";
+/// The option that names the exits.
+pub const EXIT_NODES: &str = "ExitNodes";
+
+impl OptionChange {
+    /// The exits that an instance used so far, where this change gives it others.
+    pub fn exits_before(&self) -> Option<BTreeSet<Fingerprint>> {
+        if self.name != EXIT_NODES || self.from.is_empty() || self.to.is_empty() {
+            return None;
+        }
+        self.from.iter().flat_map(|list| list.split(',')).map(|exit| exit.parse().ok()).collect()
+    }
 }
 
 /// Which exits an instance is to be given.
@@ -47,6 +80,202 @@ pub enum Settable {
     AtStart,
 }
 
+/// Options that this program sets or that would break what it promises, in lower case: a pool may not set them.
+pub const OWNED: &[&str] = &[
+    "__controlport",
+    "__owningcontrollerfd",
+    "__owningcontrollerprocess",
+    "__reloadtorrconsighup",
+    "__socksport",
+    "avoiddiskwrites",
+    "clientonly",
+    "confluxenabled",
+    "controlport",
+    "controlportfilegroupreadable",
+    "controlportwritetofile",
+    "controlsocket",
+    "controlsocketsgroupwritable",
+    "cookieauthentication",
+    "cookieauthfile",
+    "cookieauthfilegroupreadable",
+    "datadirectory",
+    "datadirectorygroupreadable",
+    "disablenetwork",
+    "dormantcanceledbystartup",
+    "dormantclienttimeout",
+    "dormantonfirststartup",
+    "dormanttimeoutdisabledbyidlestreams",
+    "dormanttimeoutenabled",
+    "exitnodes",
+    "geoipexcludeunknown",
+    "geoipfile",
+    "geoipv6file",
+    "hashedcontrolpassword",
+    "hashedcontrolsessionpassword",
+    "log",
+    "logmessagedomains",
+    "noexec",
+    "orport",
+    "pidfile",
+    "runasdaemon",
+    "safelogging",
+    "sockspolicy",
+    "socksport",
+    "truncatelogfile",
+    "unixsocksgroupwritable",
+    "user",
+];
+
+/// Options whose change a running tor refuses (553, measured on 0.4.9.11), in lower case.
+const AT_START: &[&str] = &[
+    "accelname",
+    "cachedirectory",
+    "datadirectory",
+    "disableallswap",
+    "disabledebuggerattachment",
+    "hardwareaccel",
+    "keepbindcapabilities",
+    "keydirectory",
+    "noexec",
+    "pidfile",
+    "runasdaemon",
+    "sandbox",
+    "syslogidentitytag",
+    "tokenbucketrefillinterval",
+    "user",
+];
+
+/// What the control socket is asked for by name, beside what the torrc says: `config-text` leaves out what begins with
+/// an underscore.
+pub const ASKED_BY_NAME: &[&str] = &["ExitNodes", "SocksPolicy", "SocksPort", "__ReloadTorrcOnSIGHUP"];
+
+impl RunningOptions {
+    /// Reads a torrc, or tor's `config-text`.
+    pub fn parse(text: &str) -> Self {
+        let mut written: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, value) in text::lines(text) {
+            written.entry(canonical::name(name)).or_default().push(value);
+        }
+        let mut options = Self::default();
+        written.into_iter().for_each(|(name, values)| options.set(name, values.iter().map(String::as_str)));
+        options
+    }
+
+    /// Sets an option to these values, in canonical form; no values say that it is unset.
+    pub fn set<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a str>) {
+        self.0.insert(name.to_owned(), canonical::values(name, values));
+    }
+
+    /// The values of an option, however its name is spelled; none when it is unset.
+    pub fn values(&self, name: &str) -> &[String] {
+        self.entry(name).map_or(&[], |(_, values)| values)
+    }
+
+    /// Takes over what a GETCONF answered: lines of `Name=value`, or of a name alone that is unset.
+    pub fn take_answers<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) {
+        let mut answered: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for line in lines {
+            let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
+            answered.entry(name).or_default().extend(value.map(text::unquote));
+        }
+        for (name, values) in answered {
+            self.set(name, values.iter().map(String::as_str));
+        }
+        self.0.retain(|_, values| !values.is_empty());
+    }
+
+    fn entry(&self, name: &str) -> Option<(&String, &Vec<String>)> {
+        let exact = self.0.get_key_value(name);
+        exact.or_else(|| self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)))
+    }
+}
+
+/// Says what an instance that runs with this torrc and these exits should have set.
+pub fn wanted(instance: &Instance, exits: &ExitChoice, torrc: &str) -> RunningOptions {
+    let mut options = RunningOptions::parse(torrc);
+    let policy = instance.socks_allow.as_ref().map(socks_policy);
+    options.set("SocksPolicy", policy.as_deref());
+    // The torrc opens no port; what is not named is left as it is.
+    options.0.remove("SocksPort");
+    let chosen = match exits {
+        ExitChoice::Unresolved => return options,
+        ExitChoice::Any => None,
+        ExitChoice::Only(set) => Some(exit_nodes(set)),
+    };
+    options.0.insert("ExitNodes".to_owned(), chosen.into_iter().collect());
+    // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
+    let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
+    options.set("SocksPort", ports.iter().map(String::as_str));
+    options
+}
+
+/// Writes exits as tor's `ExitNodes`.
+fn exit_nodes(set: &BTreeSet<Fingerprint>) -> String {
+    let exits: Vec<String> = set.iter().map(|fingerprint| format!("${fingerprint}")).collect();
+    exits.join(",")
+}
+
+/// Writes who may use the SOCKS ports; this host always may.
+fn socks_policy(allow: &BTreeSet<IpNet>) -> String {
+    let mut entries = vec!["accept 127.0.0.0/8".to_owned(), "accept [::1]/128".to_owned()];
+    entries.extend(allow.iter().map(|net| match net {
+        IpNet::V4(net) => format!("accept {net}"),
+        IpNet::V6(net) => format!("accept [{}]/{}", net.addr(), net.prefix_len()),
+    }));
+    entries.push("reject *:*".to_owned());
+    entries.join(",")
+}
+
+/// Lists what has to be set so that an instance runs as wanted, in the order of the options' names.
+pub fn difference(wanted: &RunningOptions, running: &RunningOptions) -> Vec<OptionChange> {
+    // Names that are left alone while they are not wanted: the exits of an instance are not known yet.
+    const UNDECIDED: [&str; 2] = ["ExitNodes", "SocksPort"];
+    let differs = wanted.0.iter().filter_map(|(name, to)| {
+        let name = canonical::name(name);
+        let (spelled, from) = running.entry(name).map_or((name, &[][..]), |(known, from)| (known.as_str(), from));
+        (!is_same(name, to, from)).then(|| OptionChange {
+            name: spelled.to_owned(),
+            from: from.to_vec(),
+            to: canonical::values(name, to.iter().map(String::as_str)),
+        })
+    });
+    let unwanted = running.0.iter().filter(|(name, values)| {
+        let is_wanted = wanted.0.keys().any(|known| canonical::name(known).eq_ignore_ascii_case(name));
+        !is_wanted && !values.is_empty() && !UNDECIDED.iter().any(|held| held.eq_ignore_ascii_case(name))
+    });
+    let resets = unwanted.map(|(name, from)| OptionChange { name: name.clone(), from: from.clone(), to: vec![] });
+    let mut changes: Vec<OptionChange> = differs.chain(resets).collect();
+    changes.sort_unstable();
+    changes
+}
+
+/// Compares values in canonical form.
+fn is_same(name: &str, left: &[String], right: &[String]) -> bool {
+    let canonical = |values: &[String]| canonical::values(name, values.iter().map(String::as_str));
+    left == right || canonical(left) == canonical(right)
+}
+
+/// Says whether a running tor takes a change of an option.
+pub fn settable(name: &str) -> Settable {
+    let lower = canonical::name(name).to_ascii_lowercase();
+    if AT_START.contains(&lower.as_str()) { Settable::AtStart } else { Settable::AtRuntime }
+}
+
+/// Writes the one command that makes all changes, or none: RESETCONF, which both sets and resets.
+///
+/// tor resets to its own defaults and not to those of a torrc-defaults file, so `defaults` has what that file says.
+pub fn set_command(changes: &[OptionChange], defaults: &RunningOptions) -> String {
+    let mut command = "RESETCONF".to_owned();
+    for change in changes {
+        let values = if change.to.is_empty() { defaults.values(&change.name) } else { &change.to };
+        match values {
+            [] => command.extend([" ", &change.name]),
+            many => many.iter().for_each(|value| command.extend([" ", &change.name, "=", &quote(value)])),
+        }
+    }
+    command
+}
+
 impl fmt::Display for OptionChange {
     /// Says `Name: old → new`; long lists are counted instead of written out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,3 +294,6 @@ fn brief(values: &[String]) -> String {
         many => format!("{} lines", many.len()),
     }
 }
+
+#[cfg(test)]
+mod tests;

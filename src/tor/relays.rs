@@ -1,8 +1,10 @@
 //! The relays of the consensus, and which exits a wish allows. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Country, ExitPolicy, Fingerprint};
@@ -28,7 +30,79 @@ pub struct Exit {
     pub bandwidth: u64,
 }
 
+/// An exit as `GETINFO ns/all` lists it, before its country is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its identity.
+    pub fingerprint: Fingerprint,
+    /// Its IPv4 address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address, where it has one.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Its weight, in kilobytes a second.
+    pub bandwidth: u64,
+}
+
+/// Reads the exits of `GETINFO ns/all`: those with `Exit`, `Running` and `Valid`, and without `BadExit`.
+///
+/// The format is that of the consensus' router entries (dir-spec): a line `r` begins a relay, and `a`, `s` and `w` say
+/// more of it. A relay whose `r` line cannot be read is left out.
+pub fn parse(ns_all: &str) -> Vec<Listed> {
+    let mut exits = Vec::new();
+    let mut current: Option<Listed> = None;
+    let mut can_exit = false;
+    for line in ns_all.lines() {
+        let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (keyword, &mut current) {
+            ("r", _) => {
+                exits.extend(current.take().filter(|_| can_exit));
+                current = router(rest);
+                can_exit = false;
+            }
+            ("a", Some(relay)) => {
+                relay.ipv6 = relay.ipv6.or_else(|| rest.parse::<SocketAddrV6>().ok().map(|found| *found.ip()));
+            }
+            ("s", _) => can_exit = has_exit_flags(rest),
+            ("w", Some(relay)) => relay.bandwidth = weight(rest),
+            _ => {}
+        }
+    }
+    exits.extend(current.filter(|_| can_exit));
+    exits
+}
+
+/// Reads `nickname identity digest date time address orport dirport`.
+fn router(line: &str) -> Option<Listed> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let identity = STANDARD_NO_PAD.decode(fields.get(1)?).ok()?;
+    let fingerprint = Fingerprint::from_bytes(identity.try_into().ok()?);
+    // From the end, since some flavours of the consensus leave the digest out.
+    let ipv4 = fields.get(fields.len().checked_sub(3)?)?.parse().ok()?;
+    Some(Listed { fingerprint, ipv4, ipv6: None, bandwidth: 0 })
+}
+
+fn has_exit_flags(line: &str) -> bool {
+    let has = |wanted: &str| line.split(' ').any(|flag| flag == wanted);
+    has("Exit") && has("Running") && has("Valid") && !has("BadExit")
+}
+
+fn weight(line: &str) -> u64 {
+    line.split(' ').find_map(|field| field.strip_prefix("Bandwidth=")?.parse().ok()).unwrap_or_default()
+}
+
 impl Relays {
+    /// Puts the exits of a consensus together with their countries: that of the IPv4 address, or of the IPv6 one where
+    /// the first is not known.
+    pub fn assemble(valid_after: String, listed: Vec<Listed>, countries: &BTreeMap<IpAddr, Country>) -> Self {
+        let exit = |listed: Listed| {
+            let address = IpAddr::V4(listed.ipv4);
+            let second = || countries.get(&IpAddr::V6(listed.ipv6?)).copied();
+            let country = countries.get(&address).copied().or_else(second);
+            (listed.fingerprint, Exit { address, country, bandwidth: listed.bandwidth })
+        };
+        Self { valid_after, exits: listed.into_iter().map(exit).collect() }
+    }
+
     /// Lists the exits that a wish allows; no countries means any.
     pub fn choose(&self, countries: &BTreeSet<Country>, policy: &ExitPolicy) -> BTreeSet<Fingerprint> {
         let wanted = |fingerprint: &Fingerprint, exit: &Exit| {
@@ -37,5 +111,51 @@ impl Relays {
                 && !policy.exclude.contains(fingerprint)
         };
         self.exits.iter().filter(|(fingerprint, exit)| wanted(fingerprint, exit)).map(|(found, _)| *found).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NS_ALL: &str = "\
+r alpha AAECAwQFBgcICQoLDA0ODxAREhM AAAAAAAAAAAAAAAAAAAAAAAAAAA 2038-01-01 00:00:00 192.0.2.1 9001 0
+a [2001:db8::1]:9001
+s Exit Fast Running Valid
+w Bandwidth=4200
+r bad AQECAwQFBgcICQoLDA0ODxAREhM AAAAAAAAAAAAAAAAAAAAAAAAAAA 2038-01-01 00:00:00 192.0.2.2 9001 0
+s BadExit Exit Running Valid
+w Bandwidth=1
+r middle AgECAwQFBgcICQoLDA0ODxAREhM AAAAAAAAAAAAAAAAAAAAAAAAAAA 2038-01-01 00:00:00 192.0.2.3 9001 0
+s Fast Running Valid
+r broken
+a [2001:db8::9]:9001
+s Exit Running Valid
+r short AwECAwQFBgcICQoLDA0ODxAREhM 2038-01-01 00:00:00 192.0.2.4 9001 0
+s Exit Running Valid
+w Bandwidth=7 Unmeasured=1
+";
+
+    #[test]
+    fn only_good_exits_are_listed() {
+        let exits = parse(NS_ALL);
+        let addresses: Vec<_> = exits.iter().map(|exit| exit.ipv4.to_string()).collect();
+        assert_eq!(addresses, ["192.0.2.1", "192.0.2.4"]);
+        assert_eq!(exits[0].fingerprint.to_string(), "000102030405060708090A0B0C0D0E0F10111213");
+        assert_eq!((exits[0].ipv6, exits[0].bandwidth), (Some("2001:db8::1".parse().unwrap()), 4200));
+        assert_eq!((exits[1].ipv6, exits[1].bandwidth), (None, 7));
+    }
+
+    #[test]
+    fn the_country_is_that_of_the_first_address_that_has_one() {
+        let country = |code: &str| code.parse::<Country>().unwrap();
+        let of = |known: &[(&str, &str)]| {
+            let known = known.iter().map(|(address, code)| (address.parse().unwrap(), country(code))).collect();
+            let relays = Relays::assemble(String::new(), parse(NS_ALL), &known);
+            relays.exits.values().next().unwrap().country
+        };
+        assert_eq!(of(&[("192.0.2.1", "de"), ("2001:db8::1", "fr")]), Some(country("de")));
+        assert_eq!(of(&[("2001:db8::1", "fr")]), Some(country("fr")));
+        assert_eq!(of(&[]), None);
     }
 }

@@ -1,10 +1,14 @@
 //! The integration tests.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on fails, and one that skips says why"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
+mod desired;
+mod firewall;
+mod netns;
 mod page;
 mod panel;
+mod plan;
+mod schema;
+mod testnet;
+mod tor;
+mod tor_network;

@@ -1,0 +1,41 @@
+# make run    install what is missing, build, and run the demo on a private Tor network
+# make test   install what is missing, and run every check and test
+# make bench  measure (see docs/performance.md)
+
+CARGO ?= cargo
+# Only root can make network namespaces and change a firewall inside one.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CI,CARGO_HOME,RUSTUP_HOME)
+
+.PHONY: help run test bench setup setup-test format lint docs generated
+
+help:
+	@sed -n 's/^# make/  make/p' Makefile
+
+setup:
+	@scripts/setup.sh run
+
+setup-test:
+	@scripts/setup.sh test
+
+run: setup
+	$(CARGO) build --release
+	$(AS_ROOT) target/release/exitpool demo
+
+test: setup-test format lint docs
+	$(AS_ROOT) env CI=$(CI) $(CARGO) test --lib --bins --tests
+
+bench: setup
+	$(AS_ROOT) $(CARGO) bench
+
+format:
+	$(CARGO) fmt --all -- --check
+
+lint:
+	$(CARGO) clippy --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+
+# Writes every generated file anew: schemas, references. The tests fail while one is stale.
+generated:
+	EXITPOOL_UPDATE=1 $(CARGO) test --lib --tests generated

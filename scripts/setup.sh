@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what is missing: `setup.sh run` what the demo needs, `setup.sh test` what the tests need as well.
+# Debian's packages by apt; elsewhere it says what to install by hand.
+set -euo pipefail
+
+declare -A package=(
+    [cc]=gcc [make]=make [git]=git [tor]=tor [tor-gencert]=tor [nft]=nftables [ip]=iproute2
+    [setpriv]=util-linux [curl]=curl
+)
+commands=(cc make git tor tor-gencert nft ip setpriv curl)
+if [ "${1:-run}" = test ]; then
+    package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
+    commands+=(chromium strace ping)
+fi
+
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+missing=()
+for command in "${commands[@]}"; do
+    command -v "$command" >/dev/null || missing+=("${package[$command]}")
+done
+[ -r /usr/share/tor/geoip ] || missing+=(tor-geoipdb)
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2
+    exit 1
+fi
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+if ! command -v apt-get >/dev/null; then
+    echo "setup: missing: ${missing[*]}: install them with this distribution's package manager" >&2
+    exit 1
+fi
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+echo "setup: installing ${missing[*]}" >&2
+# Debian's tor package would start a tor of its own; the pool's are started by exitpool alone.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ ! -d /run/systemd/system ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,155 @@
+//! The command line: one file per verb. Data goes to standard output, talk to standard error.
+//!
+//! This is the only room that prints, and the only one that knows exit codes.
+
+pub mod arguments;
+pub mod output;
+
+mod apply;
+mod completions;
+mod demo;
+mod diff;
+mod down;
+mod drift;
+mod look;
+mod nodes;
+mod plan;
+mod reconcile;
+mod run;
+mod schema;
+mod status;
+mod testnet_echo;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Kind, chain};
+
+pub use arguments::{Format, Host, SourceArguments};
+
+/// Keeps a Linux host's pool of Tor SOCKS5 proxies as a YAML file in Git says it should be
+#[derive(Debug, Parser)]
+#[command(name = "exitpool", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What can be asked of the program.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Validate(validate::Arguments),
+    Plan(plan::Arguments),
+    Diff(diff::Arguments),
+    Drift(drift::Arguments),
+    Apply(apply::Arguments),
+    Reconcile(reconcile::Arguments),
+    Status(status::Arguments),
+    Nodes(nodes::Arguments),
+    Down(down::Arguments),
+    Schema(schema::Arguments),
+    Demo(demo::Arguments),
+    Completions(completions::Arguments),
+    #[command(hide = true)]
+    TestnetEcho(testnet_echo::Arguments),
+}
+
+/// How a verb ends: the codes of `docs/cli.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; for `diff` and `drift`: none.
+    Done,
+    /// For `diff` and `drift`: some.
+    Differs,
+    /// For `plan --detailed-exitcode`: changes.
+    Changes,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Differs => Self::from(1),
+            Exit::Changes => Self::from(2),
+        }
+    }
+}
+
+/// Which verbs say by their exit code that they could not tell.
+const COULD_NOT_TELL: u8 = 2;
+const FAILED: u8 = 1;
+/// `EX_USAGE` of sysexits.h.
+const USAGE: u8 = 64;
+/// `EX_CONFIG` of sysexits.h.
+const INVALID: u8 = 78;
+
+/// Parses the arguments, does what they say, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let compares = matches!(cli.verb, Verb::Diff(_) | Verb::Drift(_));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::talk(&format!("error: cannot start: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    match runtime.block_on(cli.verb.run()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::talk(&format!("error: {}", chain(error.as_ref())));
+            ExitCode::from(code(&error, compares))
+        }
+    }
+}
+
+/// The exit code of an error.
+fn code(error: &anyhow::Error, compares: bool) -> u8 {
+    let kind = error.downcast_ref::<Told>().map(|told| told.kind);
+    match kind {
+        Some(Kind::Usage) => USAGE,
+        _ if compares => COULD_NOT_TELL,
+        Some(Kind::Desired) => INVALID,
+        _ => FAILED,
+    }
+}
+
+/// An error whose details were told already, with the kind that decides the exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Told {
+    /// The kind.
+    pub kind: Kind,
+    /// A last sentence.
+    pub message: String,
+}
+
+impl Verb {
+    async fn run(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::Run(arguments) => run::run(arguments).await,
+            Self::Validate(arguments) => validate::run(&arguments),
+            Self::Plan(arguments) => plan::run(&arguments).await,
+            Self::Diff(arguments) => diff::run(&arguments).await,
+            Self::Drift(arguments) => drift::run(&arguments).await,
+            Self::Apply(arguments) => apply::run(&arguments).await,
+            Self::Reconcile(arguments) => reconcile::run(&arguments).await,
+            Self::Status(arguments) => status::run(&arguments).await,
+            Self::Nodes(arguments) => nodes::run(&arguments).await,
+            Self::Down(arguments) => down::run(&arguments).await,
+            Self::Schema(arguments) => schema::run(&arguments),
+            Self::Demo(arguments) => demo::run(arguments).await,
+            Self::Completions(arguments) => completions::run(&arguments),
+            Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Arguments that several verbs share. Precedence: flag, environment, default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use crate::daemon::settings::Settings;
+use crate::source::{Source, SourceSpec};
+
+/// Where the desired state comes from.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArguments {
+    /// The desired-state file, or a local Git repository that has it
+    #[arg(long, env = "EXITPOOL_SOURCE", value_name = "PATH")]
+    pub source: String,
+    /// The branch to follow, where the source is a repository
+    #[arg(long, env = "EXITPOOL_BRANCH", default_value = "main")]
+    pub branch: String,
+    /// The file within the repository
+    #[arg(long, env = "EXITPOOL_PATH", default_value = "pool.yaml", value_name = "PATH")]
+    pub path: String,
+}
+
+/// Where this host keeps things.
+#[derive(Debug, Clone, Args)]
+pub struct Host {
+    /// What outlives a restart of the host
+    #[arg(long, env = "EXITPOOL_STATE_DIR", default_value = "/var/lib/exitpool", value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Sockets and other things that do not
+    #[arg(long, env = "EXITPOOL_RUNTIME_DIR", default_value = "/run/exitpool", value_name = "DIR")]
+    pub runtime_dir: PathBuf,
+    /// Where the status page listens
+    #[arg(long, env = "EXITPOOL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// The tor program
+    #[arg(long, env = "EXITPOOL_TOR", default_value = "tor", value_name = "PROGRAM")]
+    pub tor: PathBuf,
+    /// Handed to every tor as --defaults-torrc: bridges, a private network
+    #[arg(long, env = "EXITPOOL_TORRC_DEFAULTS", value_name = "FILE")]
+    pub torrc_defaults: Option<PathBuf>,
+    /// The countries of IPv4 addresses, in tor's format
+    #[arg(long, env = "EXITPOOL_GEOIP", default_value = "/usr/share/tor/geoip", value_name = "FILE")]
+    pub geoip: PathBuf,
+    /// The countries of IPv6 addresses, in tor's format
+    #[arg(long, env = "EXITPOOL_GEOIP6", default_value = "/usr/share/tor/geoip6", value_name = "FILE")]
+    pub geoip6: PathBuf,
+}
+
+/// Where the daemon is found.
+#[derive(Debug, Clone, Args)]
+pub struct Daemon {
+    /// The daemon's runtime directory
+    #[arg(long, env = "EXITPOOL_RUNTIME_DIR", default_value = "/run/exitpool", value_name = "DIR")]
+    pub runtime_dir: PathBuf,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Args)]
+pub struct Output {
+    /// How data is printed
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// A format of printed data, or of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs: a documented schema
+    Json,
+}
+
+impl SourceArguments {
+    /// Says where the desired state comes from.
+    pub fn spec(&self) -> anyhow::Result<SourceSpec> {
+        SourceSpec::parse(&self.source, &self.branch, &self.path).context("cannot use --source")
+    }
+
+    /// Opens the source.
+    pub fn open(&self) -> anyhow::Result<Source> {
+        Ok(Source::new(self.spec()?))
+    }
+}
+
+impl Host {
+    /// The daemon's settings.
+    pub fn settings(&self, source: SourceSpec) -> Settings {
+        let host = self.clone();
+        Settings {
+            source,
+            state_dir: host.state_dir,
+            runtime_dir: host.runtime_dir,
+            listen: host.listen,
+            tor: host.tor,
+            torrc_defaults: host.torrc_defaults,
+            geoip: host.geoip,
+            geoip6: host.geoip6,
+        }
+    }
+}

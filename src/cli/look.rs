@@ -1,0 +1,136 @@
+//! Looking at the host without a daemon: what `plan`, `diff` and `drift` share. Nothing here opens a file for writing.
+
+use serde::Serialize;
+
+use crate::apply::Drivers;
+use crate::daemon::settings::Settings;
+use crate::desired::load::{self, Loaded};
+use crate::desired::{Desired, Revision};
+use crate::error::{Kind, chain};
+use crate::firewall;
+use crate::plan::{BlockReason, Counts, Plan, Step};
+use crate::reconcile::memory::Memory;
+use crate::reconcile::{Look, Reconciler};
+use crate::source::Candidate;
+use crate::tor::driver::{TorDriver, TorSettings};
+
+use super::arguments::{Host, SourceArguments};
+use super::{Told, output};
+
+/// A desired state with its revision.
+#[derive(Debug, Clone)]
+pub struct Wished {
+    /// Its revision.
+    pub revision: Revision,
+    /// The desired state.
+    pub desired: Desired,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads the newest revision of the source; an invalid one is told in full.
+pub fn newest(source: &SourceArguments) -> anyhow::Result<Wished> {
+    let candidate = source.open()?.candidate()?;
+    wished(candidate)
+}
+
+/// Reads the revision in force where the daemon left one, and the source's newest otherwise.
+pub fn in_force(host: &Host, source: &SourceArguments) -> anyhow::Result<Wished> {
+    let Some(accepted) = Memory::new(&host.state_dir).accepted() else {
+        return newest(source);
+    };
+    let file = "the desired state in force".to_owned();
+    wished(Candidate { revision: accepted.revision, bytes: accepted.bytes, file })
+}
+
+fn wished(candidate: Candidate) -> anyhow::Result<Wished> {
+    match load::load(&candidate.file, &candidate.bytes) {
+        Ok(Loaded { desired, .. }) => Ok(Wished { revision: candidate.revision, desired, bytes: candidate.bytes }),
+        Err(invalid) => {
+            output::talk(&invalid.render(&candidate.bytes));
+            let message = format!("{} is not a valid desired state; nothing was changed", candidate.file);
+            Err(Told { kind: Kind::Desired, message }.into())
+        }
+    }
+}
+
+/// Makes a reconciler for this host.
+pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
+    let tor = TorDriver::new(TorSettings {
+        tor: settings.tor.clone(),
+        layout: settings.layout(),
+        geoip: settings.geoip.clone(),
+        geoip6: settings.geoip6.clone(),
+    });
+    let firewall = match firewall::select::select(desired.firewall.driver).await {
+        Ok(driver) => driver,
+        Err(error) => firewall::select::unavailable(chain(&error)),
+    };
+    Reconciler {
+        drivers: Drivers { tor: std::sync::Arc::new(tor), firewall },
+        layout: settings.layout(),
+        panel_port: settings.panel_port(),
+        applied: Memory::new(&settings.state_dir).applied(),
+        backoffs: Default::default(),
+    }
+}
+
+/// Observes the host and plans.
+pub async fn look(host: &Host, source: &SourceArguments, wished: &Wished) -> anyhow::Result<Look> {
+    let settings = host.settings(source.spec()?);
+    Ok(reconciler(&settings, &wished.desired).await.look(&wished.desired).await)
+}
+
+/// What could not be observed, one sentence each.
+pub fn unknowns(plan: &Plan) -> Vec<String> {
+    let unknown = plan.blocked.iter().filter(|block| matches!(block.reason, BlockReason::Unknown(_)));
+    unknown.map(|block| format!("{} {}", block.object, block.reason)).collect()
+}
+
+/// A plan as JSON.
+#[derive(Debug, Serialize)]
+pub struct PlanDocument<'a> {
+    /// The revision that is planned for.
+    revision: &'a Revision,
+    /// What happens to how many objects.
+    counts: Counts,
+    /// The steps, in order.
+    steps: Vec<StepDocument<'a>>,
+    /// What takes time, one sentence each.
+    waiting: Vec<String>,
+    /// What cannot be had, one sentence each.
+    blocked: Vec<String>,
+}
+
+/// A step as JSON.
+#[derive(Debug, Serialize)]
+pub struct StepDocument<'a> {
+    sentence: String,
+    #[serde(flatten)]
+    step: &'a Step,
+}
+
+impl<'a> PlanDocument<'a> {
+    /// Makes the document of a plan.
+    pub fn of(revision: &'a Revision, plan: &'a Plan) -> Self {
+        Self {
+            revision,
+            counts: plan.counts(),
+            steps: plan.steps.iter().map(|step| StepDocument { sentence: step.to_string(), step }).collect(),
+            waiting: plan.waiting.iter().map(|wait| format!("{}: {}", wait.object, wait.reason)).collect(),
+            blocked: plan.blocked.iter().map(|block| format!("{}: {}", block.object, block.reason)).collect(),
+        }
+    }
+
+    /// Writes the notes that stand under a plan.
+    pub fn notes(&self) -> String {
+        let waiting = self.waiting.iter().map(|note| format!("  waiting  {note}\n"));
+        let blocked = self.blocked.iter().map(|note| format!("  blocked  {note}\n"));
+        waiting.chain(blocked).collect()
+    }
+}
+
+/// Writes steps as lines, indented; marks are padded so that the objects stand below each other.
+pub fn lines<'a>(steps: impl IntoIterator<Item = &'a Step>) -> String {
+    steps.into_iter().map(|step| format!("  {:>3} {} {}\n", step.mark(), step.object, step.action)).collect()
+}

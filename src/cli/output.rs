@@ -1,0 +1,44 @@
+//! The only place that writes to standard output and standard error.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+/// Prints data, with a line end.
+pub fn data(text: &str) {
+    // A closed pipe is the reader's choice, not an error of ours.
+    let _ = writeln!(anstream::stdout().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Prints data as JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    data(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Says something to the person at the terminal.
+pub fn talk(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Starts the log on standard error; `EXITPOOL_LOG` has the levels, as in `info,exitpool::tor=debug`.
+pub fn start_log(format: super::Format) {
+    let levels = tracing_subscriber::EnvFilter::try_from_env("EXITPOOL_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr);
+    match format {
+        super::Format::Json => log.json().flatten_event(true).init(),
+        super::Format::Text => log.with_ansi(false).with_target(false).init(),
+    }
+}
+
+/// Lays rows out in columns, two spaces apart.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}

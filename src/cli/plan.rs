@@ -1,0 +1,41 @@
+//! `exitpool plan`: what a pass would do, without doing it.
+
+use clap::Args;
+
+use super::arguments::{Format, Host, Output, SourceArguments};
+use super::look::{self, PlanDocument};
+use super::{Exit, output};
+
+/// Show what would be done so that this host is as desired
+///
+/// Reads the newest revision of the source and looks at the host; opens nothing for writing.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    #[command(flatten)]
+    host: Host,
+    #[command(flatten)]
+    output: Output,
+    /// Exit with 0 for no changes, 1 for an error, 2 for changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let wished = look::newest(&arguments.source)?;
+    let plan = look::look(&arguments.host, &arguments.source, &wished).await?.plan;
+    let document = PlanDocument::of(&wished.revision, &plan);
+    match arguments.output.output {
+        Format::Json => output::json(&document)?,
+        Format::Text if plan.steps.is_empty() => {
+            output::data(&format!("No changes for {}.\n{}", wished.revision.short(), document.notes()));
+        }
+        Format::Text => {
+            let steps = look::lines(&plan.steps);
+            output::data(&format!("For {}:\n\n{steps}{}\n{}", wished.revision.short(), document.notes(), plan.counts()));
+        }
+    }
+    let changes = arguments.detailed_exitcode && !plan.steps.is_empty();
+    Ok(if changes { Exit::Changes } else { Exit::Done })
+}

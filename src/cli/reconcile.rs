@@ -1,0 +1,42 @@
+//! `exitpool reconcile`: let the daemon look again now.
+
+use clap::Args;
+
+use crate::daemon::socket::{self, Report, Verb};
+
+use super::arguments::{Daemon, Format, Output};
+use super::{Exit, output};
+
+/// Let the daemon read the source and look at the host now
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    daemon: Daemon,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let report = socket::ask(&arguments.daemon.runtime_dir, Verb::Reconcile).await?;
+    tell(&report, arguments.output.output)
+}
+
+/// Tells what a pass did; something that went wrong is an error.
+pub(super) fn tell(report: &Report, format: Format) -> anyhow::Result<Exit> {
+    match format {
+        Format::Json => output::json(report)?,
+        Format::Text => output::data(&sentences(report)),
+    }
+    if report.failures.is_empty() {
+        return Ok(Exit::Done);
+    }
+    anyhow::bail!("{}", report.failures.join("; "))
+}
+
+fn sentences(report: &Report) -> String {
+    let lines = |prefix: &str, sentences: &[String]| -> String {
+        sentences.iter().map(|sentence| format!("{prefix}  {sentence}\n")).collect()
+    };
+    let text = lines("applied", &report.applied) + &lines("left   ", &report.left);
+    if text.is_empty() { "Nothing to do: this host is as desired.".to_owned() } else { text }
+}

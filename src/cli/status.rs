@@ -1,0 +1,43 @@
+//! `exitpool status`: what the daemon published last.
+
+use clap::Args;
+
+use crate::daemon::socket::{self, Report, Verb};
+
+use super::arguments::{Daemon, Format, Output};
+use super::{Exit, nodes, output};
+
+/// Show whether this host is as desired, and what is not
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    daemon: Daemon,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let report = socket::ask(&arguments.daemon.runtime_dir, Verb::Status).await?;
+    match arguments.output.output {
+        Format::Json => output::json(&report.status)?,
+        Format::Text => output::data(&text(&report)),
+    }
+    Ok(Exit::Done)
+}
+
+fn text(report: &Report) -> String {
+    let status = &report.status;
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let condition = |condition: &serde_json::Value| {
+        ["type", "status", "reason", "message"].iter().map(|field| word(&condition[*field])).collect()
+    };
+    let conditions = status["conditions"].as_array().map(|all| all.iter().map(condition).collect()).unwrap_or_default();
+    let mut text = format!("revision  {}\n\n", word(&status["revision"]));
+    text += &output::table(&["CONDITION", "STATUS", "REASON", "MESSAGE"], conditions);
+    text += "\n\n";
+    text += &nodes::text(&report.nodes);
+    for sentence in report.left.iter().chain(&report.failures) {
+        text += &format!("\n  {sentence}");
+    }
+    text
+}

@@ -1,0 +1,218 @@
+//! The daemon: puts the rooms together, waits, and lets one pass follow the other. It makes no decisions.
+//!
+//! Stopping it closes nothing: tor processes run on, and the next start finds them again.
+
+pub mod lock;
+pub mod settings;
+pub mod socket;
+pub mod wake;
+
+mod state;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Classify, Kind};
+use crate::firewall::Firewall;
+use crate::reconcile::memory::MemoryError;
+use crate::source::SourceError;
+use crate::status::http::{self, Shared};
+use crate::tor::Tor;
+use crate::status::Status;
+
+use lock::{LockError, RuntimeLock};
+use settings::Settings;
+use socket::{Report, Request, SocketError, Verb};
+use state::State;
+use wake::Wakeups;
+
+/// Why the daemon could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another daemon runs, or the runtime directory cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The AF_UNIX socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The source cannot be watched.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Something cannot be remembered.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The status page's address cannot be used.
+    #[error("cannot listen on {address}: free it, or choose another --listen")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A signal handler cannot be installed.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+impl Classify for DaemonError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Source(error) => error.kind(),
+            _ => Kind::Host,
+        }
+    }
+}
+
+/// Runs until a signal, or until an operator takes the pool down.
+pub async fn run(settings: Settings) -> Result<(), DaemonError> {
+    let _lock = RuntimeLock::take(&settings.runtime_dir)?;
+    let wakeups = Wakeups::default();
+    let stop = CancellationToken::new();
+    let mut state = State::new(&settings).await?;
+    let _watch = state.watch_source(&wakeups);
+
+    let http = serve_http(&settings, &state, stop.clone()).await?;
+    let (requests, mut inbox) = mpsc::channel(16);
+    let speaking = socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone() };
+    let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
+    let signals = forward_signals(&wakeups, &stop)?;
+    let tor = forward_tor(state.tor(), wakeups.clone());
+
+    let end = pass_after_pass(&mut state, &wakeups, &mut inbox, &stop).await;
+
+    stop.cancel();
+    for task in [tor, signals] {
+        task.abort();
+    }
+    let _ = tokio::join!(http, socket);
+    tracing::info!("{}", end.sentence());
+    Ok(())
+}
+
+/// How the daemon ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// It was told to stop; the pool runs on.
+    Stopped,
+    /// The pool was taken down.
+    Down,
+}
+
+impl End {
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped; the tor processes run on, and the next start adopts them",
+            Self::Down => "stopped; everything of ours is gone from this host",
+        }
+    }
+}
+
+/// The waiting loop.
+async fn pass_after_pass(
+    state: &mut State,
+    wakeups: &Wakeups,
+    inbox: &mut mpsc::Receiver<Request>,
+    stop: &CancellationToken,
+) -> End {
+    let mut firewall = Forwarded::default();
+    loop {
+        let requests: Vec<Request> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
+        let (down, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|request| request.verb == Verb::Down);
+        if !down.is_empty() {
+            let report = state.down().await;
+            down.into_iter().for_each(|request| request.answer(&report));
+            return End::Down;
+        }
+        let due = state.pass().await;
+        let report = Report::of(&state.subscribe().borrow());
+        others.into_iter().for_each(|request| request.answer(&report));
+        firewall.follow(state.firewall(), wakeups);
+
+        tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            causes = wakeups.wait(due) => tracing::debug!(?causes, "looking again"),
+        }
+    }
+}
+
+/// The task that forwards a firewall driver's news; made anew when the driver is another one.
+#[derive(Default)]
+struct Forwarded {
+    driver: Option<Arc<dyn Firewall>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Forwarded {
+    fn follow(&mut self, driver: Arc<dyn Firewall>, wakeups: &Wakeups) {
+        if self.driver.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &driver)) {
+            return;
+        }
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        let (listening, wakeups) = (Arc::clone(&driver), wakeups.clone());
+        self.driver = Some(driver);
+        self.task = Some(tokio::spawn(async move {
+            loop {
+                listening.changed().await;
+                wakeups.wake(wake::Cause::Firewall);
+            }
+        }));
+    }
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+fn forward_tor(tor: Arc<dyn Tor>, wakeups: Wakeups) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tor.changed().await;
+            wakeups.wake(wake::Cause::Tor);
+        }
+    })
+}
+
+/// SIGHUP means 'look again'; SIGTERM and SIGINT mean 'stop'.
+fn forward_signals(wakeups: &Wakeups, stop: &CancellationToken) -> Result<JoinHandle<()>, DaemonError> {
+    let install = |kind| signal(kind).map_err(DaemonError::Signals);
+    let (mut hangup, mut terminate, mut interrupt) =
+        (install(SignalKind::hangup())?, install(SignalKind::terminate())?, install(SignalKind::interrupt())?);
+    let (wakeups, stop) = (wakeups.clone(), stop.clone());
+    Ok(tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => wakeups.wake(wake::Cause::Signal),
+                _ = terminate.recv() => stop.cancel(),
+                _ = interrupt.recv() => stop.cancel(),
+            }
+        }
+    }))
+}
+
+async fn serve_http(
+    settings: &Settings,
+    state: &State,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, DaemonError> {
+    let address = settings.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
+    tracing::info!(%address, "the status page listens");
+    let shared = Shared { status: state.subscribe(), metrics: state.metrics() };
+    Ok(tokio::spawn(http::serve(listener, shared, stop)))
+}
+
+/// A receiver of the published status.
+pub type StatusReceiver = watch::Receiver<Arc<Status>>;

@@ -1,0 +1,230 @@
+//! The AF_UNIX socket in the runtime directory: how the other verbs speak to the daemon.
+//!
+//! One line of JSON is asked, one line is answered. The peer has to be root or the daemon's own user.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Outcome;
+use crate::status::{ConditionStatus, ConditionType, Note, Status, wire};
+
+use super::StatusReceiver;
+use super::wake::{Cause, Wakeups};
+
+/// The socket's name in the runtime directory.
+const FILE: &str = "daemon.sock";
+/// The longest question.
+const LONGEST_QUESTION_BYTES: u64 = 4_096;
+/// How long a peer may take to ask.
+const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What can be asked of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Tell the published status, at once.
+    Status,
+    /// Look again now, and answer after the pass.
+    Reconcile,
+    /// Remove everything of ours from this host, and end.
+    Down,
+}
+
+/// What a peer asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    verb: Verb,
+}
+
+/// What the daemon answers: the status after the pass, and what was done in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Whether the host is as desired.
+    pub converged: bool,
+    /// The steps that were carried out, one sentence each.
+    pub applied: Vec<String>,
+    /// What went wrong, one sentence each.
+    pub failures: Vec<String>,
+    /// What is left to do or to wait for, one sentence each.
+    pub left: Vec<String>,
+    /// `/api/v1/status`, without a client.
+    pub status: serde_json::Value,
+    /// `/api/v1/nodes`.
+    pub nodes: serde_json::Value,
+}
+
+/// A question on its way to the loop.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub verb: Verb,
+    reply: oneshot::Sender<Report>,
+}
+
+impl Request {
+    /// Answers; a peer that has gone away misses it.
+    pub fn answer(self, report: &Report) {
+        let _ = self.reply.send(report.clone());
+    }
+}
+
+/// Why the socket could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// It cannot be made.
+    #[error("cannot make the socket {path}")]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No daemon answers.
+    #[error("no exitpool daemon answers at {path}: start it with `exitpool run`, or name its --runtime-dir")]
+    Absent {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon closed the connection without an answer.
+    #[error("the daemon at {path} did not answer: see its log")]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
+}
+
+/// What a conversation needs of the daemon.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    /// Where questions go that the loop answers.
+    pub requests: mpsc::Sender<Request>,
+    /// What the loop published last.
+    pub status: StatusReceiver,
+    /// How the loop is woken.
+    pub wakeups: Wakeups,
+}
+
+/// Serves the socket until `stop`; a leftover of an earlier daemon is replaced, since the lock is ours.
+pub fn serve(runtime_dir: &Path, daemon: Daemon, stop: CancellationToken) -> Result<JoinHandle<()>, SocketError> {
+    let path = runtime_dir.join(FILE);
+    let failed = |source| SocketError::Bind { path: path.clone(), source };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    Ok(tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            if let Ok((stream, _)) = accepted {
+                tokio::spawn(converse(stream, daemon.clone()));
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+    }))
+}
+
+async fn converse(mut stream: UnixStream, daemon: Daemon) {
+    let uid = match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 || peer.uid() == rustix::process::getuid().as_raw() => peer.uid(),
+        Ok(peer) => return tracing::warn!(uid = peer.uid(), "refused a stranger at the socket"),
+        Err(error) => return tracing::warn!(%error, "cannot tell who speaks at the socket"),
+    };
+    let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
+        return;
+    };
+    let Some(report) = daemon.report(question.verb, uid).await else {
+        return;
+    };
+    if let Ok(mut line) = serde_json::to_vec(&report) {
+        line.push(b'\n');
+        let _ = stream.write_all(&line).await;
+    }
+}
+
+impl Daemon {
+    /// Answers at once what was published, and lets the loop answer the rest.
+    async fn report(&self, verb: Verb, uid: u32) -> Option<Report> {
+        if verb == Verb::Status {
+            return Some(Report::of(&self.status.borrow()));
+        }
+        tracing::info!(uid, ?verb, "an operator asks");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { verb, reply }).await.ok()?;
+        self.wakeups.wake(Cause::Operator);
+        answer.await.ok()
+    }
+}
+
+impl Report {
+    /// Tells a status.
+    pub fn of(status: &Status) -> Self {
+        let sentence = |note: &Note| format!("{}: {}", note.object, note.message);
+        let open = [&status.pending, &status.waiting, &status.blocked];
+        let drifted = status.drift.items.iter().map(|item| item.sentence.clone());
+        Self {
+            converged: status.condition_status(ConditionType::Ready) == ConditionStatus::True,
+            applied: status.last_pass.iter().flat_map(|pass| pass.applied.iter().map(ToString::to_string)).collect(),
+            failures: status.failures.iter().map(|(object, failure)| format!("{object}: {}", failure.message)).collect(),
+            left: drifted.chain(open.into_iter().flatten().map(sentence)).collect(),
+            status: serde_json::to_value(wire::Status::from(status)).unwrap_or_default(),
+            nodes: serde_json::to_value(wire::Nodes::from(status)).unwrap_or_default(),
+        }
+    }
+
+    /// Tells what became of taking everything down.
+    pub fn of_down(outcomes: &[Outcome]) -> Self {
+        let failed = |outcome: &Outcome| {
+            let failed = outcome.result.as_ref().err()?;
+            Some(format!("{}: {}", outcome.step.object, failed.message))
+        };
+        let failures: Vec<String> = outcomes.iter().filter_map(failed).collect();
+        let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
+        Self {
+            converged: failures.is_empty(),
+            applied: done.map(|outcome| outcome.step.to_string()).collect(),
+            failures,
+            left: Vec::new(),
+            status: serde_json::Value::Null,
+            nodes: serde_json::Value::Null,
+        }
+    }
+}
+
+async fn read_question(stream: &mut UnixStream) -> Option<Question> {
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST_QUESTION_BYTES)).read_line(&mut line).await.ok()?;
+    serde_json::from_str(&line).ok()
+}
+
+/// Asks the daemon of a runtime directory.
+pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> {
+    let path = runtime_dir.join(FILE);
+    let mut stream = UnixStream::connect(&path)
+        .await
+        .map_err(|source| SocketError::Absent { path: path.clone(), source })?;
+    let silent = || SocketError::Silent { path: path.clone() };
+    let mut line = serde_json::to_vec(&Question { verb }).map_err(|_| silent())?;
+    line.push(b'\n');
+    stream.write_all(&line).await.map_err(|_| silent())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).await.map_err(|_| silent())?;
+    serde_json::from_str(&answer).map_err(|_| silent())
+}

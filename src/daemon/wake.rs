@@ -1,0 +1,105 @@
+//! Wake-ups: reasons to look again, coalesced. They carry no payload; their causes are for the log.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time;
+
+/// A wake-up waits for so long a silence, so that a burst becomes one pass.
+const QUIET: Duration = Duration::from_millis(50);
+/// However long the burst is, a pass begins after this time.
+const LONGEST_DELAY: Duration = Duration::from_millis(500);
+
+/// Where a wake-up came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The source may have a new revision.
+    Source,
+    /// An instance has something to say.
+    Tor,
+    /// The firewall's rules have changed.
+    Firewall,
+    /// An operator asks.
+    Operator,
+    /// SIGHUP.
+    Signal,
+    /// Nothing; it is time.
+    Timer,
+}
+
+/// The channel of wake-ups; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Wakeups {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    causes: Mutex<BTreeSet<Cause>>,
+    notify: Notify,
+}
+
+impl Wakeups {
+    /// Asks for another look.
+    pub fn wake(&self, cause: Cause) {
+        self.causes().insert(cause);
+        self.shared.notify.notify_one();
+    }
+
+    /// Waits for wake-ups, at the longest until `due`, and says where they came from.
+    ///
+    /// Wake-ups that came while nobody waited count. After the first one it waits for a moment of silence, but not
+    /// for ever: a stream of wake-ups cannot hold a pass up.
+    pub async fn wait(&self, due: Instant) -> BTreeSet<Cause> {
+        if time::timeout_at(due.into(), self.shared.notify.notified()).await.is_err() {
+            return BTreeSet::from([Cause::Timer]);
+        }
+        let latest = time::Instant::now() + LONGEST_DELAY;
+        while time::Instant::now() < latest {
+            let quiet_at = (time::Instant::now() + QUIET).min(latest);
+            if time::timeout_at(quiet_at, self.shared.notify.notified()).await.is_err() {
+                break;
+            }
+        }
+        std::mem::take(&mut *self.causes())
+    }
+
+    fn causes(&self) -> std::sync::MutexGuard<'_, BTreeSet<Cause>> {
+        self.shared.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(3_600)
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_one_wake_up_with_all_its_causes() {
+        let wakeups = Wakeups::default();
+        wakeups.wake(Cause::Tor);
+        wakeups.wake(Cause::Source);
+        wakeups.wake(Cause::Tor);
+        assert_eq!(wakeups.wait(later()).await, BTreeSet::from([Cause::Source, Cause::Tor]));
+        assert_eq!(wakeups.wait(Instant::now()).await, BTreeSet::from([Cause::Timer]));
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_wake_ups_holds_nothing_up() {
+        let wakeups = Wakeups::default();
+        let stream = wakeups.clone();
+        let waking = tokio::spawn(async move {
+            loop {
+                stream.wake(Cause::Tor);
+                time::sleep(QUIET / 5).await;
+            }
+        });
+        assert_eq!(wakeups.wait(later()).await, BTreeSet::from([Cause::Tor]));
+        waking.abort();
+    }
+}

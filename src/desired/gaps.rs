@@ -1,0 +1,123 @@
+//! Fields that are accepted and not acted on yet: one table, and a warning wherever a file sets one of them.
+//!
+//! `docs/known-issues.md` has the same table for people; a test keeps the two in step.
+
+use super::findings::Findings;
+use super::tree::{NodeId, Tree, Value};
+
+/// A field that is accepted and not acted on yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Gap {
+    /// Its path; `[]` stands for any index.
+    pub path: &'static str,
+    /// Which of its values are not acted on.
+    pub when: When,
+    /// What does not happen.
+    pub missing: &'static str,
+}
+
+/// Which values of a field are not acted on.
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    /// All.
+    Set,
+    /// These words.
+    Is(&'static [&'static str]),
+    /// All but this.
+    IsNot(&'static str),
+}
+
+/// All of them, in the order of the file format.
+pub const GAPS: [Gap; 14] = [
+    Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
+    Gap {
+        path: "pools[].nodes_per_instance",
+        when: When::IsNot("1"),
+        missing: "every node has a tor process of its own",
+    },
+    Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
+    Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
+    Gap { path: "access.ssh", when: When::Set, missing: "SSH stays as it is" },
+    Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
+    Gap {
+        path: "firewall.driver",
+        when: When::Is(&["iptables", "ufw", "firewalld"]),
+        missing: "only `nftables` and `none` exist; no node listens beyond loopback",
+    },
+    Gap {
+        path: "firewall.confirm_within",
+        when: When::Set,
+        missing: "a change of the firewall is not rolled back by itself",
+    },
+    Gap { path: "reconcile.new_commits", when: When::Is(&["manual"]), missing: "new commits are applied at once" },
+    Gap {
+        path: "reconcile.prune",
+        when: When::Is(&["confirm"]),
+        missing: "what is no longer desired is removed at once",
+    },
+    Gap { path: "reconcile.max_delete", when: When::Set, missing: "a plan may remove any number of nodes" },
+    Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
+    Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },
+    Gap { path: "exports", when: When::Set, missing: "no list can be downloaded" },
+];
+
+/// Warns about every gap that the file runs into.
+pub fn warn(findings: &mut Findings<'_>) {
+    let tree = findings.tree();
+    for gap in &GAPS {
+        for node in matching(tree, gap.path) {
+            if gap.when.holds(&tree.node(node).value) {
+                let message = format!("accepted, not acted on yet: {}", gap.missing);
+                findings.warn_at_key(node, message, "docs/known-issues.md lists what is not acted on yet");
+            }
+        }
+    }
+}
+
+/// The nodes at a path with `[]` for any index.
+fn matching(tree: &Tree, path: &str) -> Vec<NodeId> {
+    path.split('.').fold(vec![Tree::ROOT], |nodes, part| {
+        let (key, each) = match part.strip_suffix("[]") {
+            Some(key) => (key, Each::Item),
+            None => (part, Each::Itself),
+        };
+        let children = nodes.into_iter().filter_map(|node| tree.child(node, key));
+        match each {
+            Each::Item => children.flat_map(|child| tree.children(child).to_vec()).collect(),
+            Each::Itself => children.collect(),
+        }
+    })
+}
+
+enum Each {
+    Item,
+    Itself,
+}
+
+impl When {
+    fn holds(self, value: &Value) -> bool {
+        let word = match value {
+            Value::Text(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            Value::Bool(value) => value.to_string(),
+            _ => String::new(),
+        };
+        match self {
+            Self::Set => true,
+            Self::Is(words) => words.contains(&word.as_str()),
+            Self::IsNot(default) => word != default,
+        }
+    }
+}
+
+impl std::fmt::Display for Gap {
+    /// Writes the row of the table for people: `| path | which values | what does not happen |`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let values = match self.when {
+            When::Set => "all".to_owned(),
+            When::Is(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            When::IsNot(default) => format!("all but `{default}`"),
+        };
+        write!(f, "| `{}` | {values} | {} |", self.path, self.missing)
+    }
+}

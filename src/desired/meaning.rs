@@ -1,0 +1,71 @@
+//! What a document means: its types turned into those that `plan` reads. Nothing is checked here.
+
+use std::num::NonZeroU16;
+
+use super::document::{
+    AccessDocument, Document, ExitsDocument, FirewallDocument, PoolDocument, ReconcileDocument, SelfHealWord,
+};
+use super::{Access, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Pool, ReconcilePolicy, SelfHeal};
+
+/// Says what a valid document means.
+pub fn of(document: &Document) -> Desired {
+    Desired {
+        pools: document.pools.iter().map(pool).collect(),
+        access: access(&document.access),
+        firewall: firewall(&document.firewall),
+        reconcile: reconcile(&document.reconcile),
+        health: HealthPolicy { restart_after: document.health.restart_after.0 },
+        exports: Exports { advertise: document.exports.advertise.as_ref().map(|host| host.0.clone()) },
+    }
+}
+
+fn pool(pool: &PoolDocument) -> Pool {
+    let shared_by = u16::try_from(pool.nodes_per_instance.0).ok().and_then(NonZeroU16::new);
+    Pool {
+        name: pool.name.clone(),
+        size: pool.size,
+        countries: pool.countries.iter().copied().collect(),
+        listen: pool.listen.0,
+        socks_port: pool.socks_port.0,
+        rotate_every: pool.rotate_every.map(|period| period.0),
+        nodes_per_instance: shared_by.unwrap_or(NonZeroU16::MAX),
+        exits: exits(&pool.exits),
+        torrc: pool.torrc.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+    }
+}
+
+fn exits(exits: &ExitsDocument) -> ExitPolicy {
+    ExitPolicy {
+        distinct: exits.distinct,
+        avoid_shared_subnet: exits.avoid_shared_subnet,
+        pin: exits.pin.iter().copied().collect(),
+        exclude: exits.exclude.iter().copied().collect(),
+    }
+}
+
+fn access(access: &AccessDocument) -> Access {
+    Access {
+        socks: access.socks.iter().map(|peer| peer.network()).collect(),
+        panel: access.panel.iter().map(|peer| peer.network()).collect(),
+    }
+}
+
+fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {
+    FirewallPolicy {
+        driver: firewall.driver,
+        control_ports: firewall.control_ports.0.clone(),
+        icmp_per_second: firewall.icmp_rate.0,
+        confirm_within: firewall.confirm_within.0,
+    }
+}
+
+fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
+    ReconcilePolicy {
+        self_heal: match reconcile.self_heal {
+            SelfHealWord::On => SelfHeal::On,
+            SelfHealWord::Report => SelfHeal::Report,
+        },
+        resync_every: reconcile.resync_every.0,
+        max_unavailable_percent: reconcile.max_unavailable.0,
+    }
+}

@@ -1,0 +1,60 @@
+//! The bounds of times and shares.
+
+use std::time::Duration;
+
+use super::super::document::Document;
+use super::super::findings::Findings;
+
+/// NEWNYM more often than this is delayed by tor itself (`MAX_SIGNEWNYM_RATE` in its source).
+const SHORTEST_ROTATION: Duration = Duration::from_secs(10);
+
+const ONE_SECOND: Duration = Duration::from_secs(1);
+
+const ONE_DAY: Duration = Duration::from_secs(86_400);
+
+const ONE_YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+pub fn check(findings: &mut Findings<'_>, document: &Document) {
+    let reconcile = &document.reconcile;
+    within(findings, "reconcile.resync_every", reconcile.resync_every.0, ONE_SECOND, ONE_DAY);
+    within(findings, "firewall.confirm_within", document.firewall.confirm_within.0, ONE_SECOND, ONE_DAY);
+    within(findings, "alerts.repeat_every", document.alerts.repeat_every.0, ONE_SECOND, ONE_YEAR);
+    for (at, pool) in document.pools.iter().enumerate() {
+        if let Some(period) = pool.rotate_every {
+            within(findings, &format!("pools[{at}].rotate_every"), period.0, SHORTEST_ROTATION, ONE_YEAR);
+        }
+    }
+    if let Some(limit) = &document.access.rate_limit {
+        within(findings, "access.rate_limit.lockout_for", limit.lockout_for.0, ONE_SECOND, ONE_YEAR);
+    }
+    if let Some(probe) = &document.health.probe {
+        within(findings, "health.probe.every", probe.every.0, ONE_SECOND, ONE_DAY);
+        within(findings, "health.probe.timeout", probe.timeout.0, ONE_SECOND, probe.every.0.max(ONE_SECOND));
+    }
+    if reconcile.max_unavailable.0 == 0 {
+        let node = findings.find("reconcile.max_unavailable");
+        findings.error(node, "with `0%` no change could ever be rolled over a pool", "use `1%` or more");
+    }
+}
+
+/// Refuses a time out of its bounds.
+pub fn within(findings: &mut Findings<'_>, path: &str, value: Duration, shortest: Duration, longest: Duration) {
+    if (shortest..=longest).contains(&value) {
+        return;
+    }
+    let node = findings.find(path);
+    let message = format!("{} is out of bounds: from {} to {}", words(value), words(shortest), words(longest));
+    findings.error(node, message, "choose a time within them");
+}
+
+/// Writes a time as the file would.
+fn words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => "0s".to_owned(),
+        _ if seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}

@@ -1,0 +1,70 @@
+//! What each object was left as, the last time it was as wished: the only memory of the planner.
+//!
+//! It decides nothing but words: whether a difference is a change (desired moved) or drift (the world moved).
+//! Losing it makes the next differences changes, and nothing else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{self, InstanceName};
+use crate::firewall::model::Guard;
+
+use super::step::{Cause, Object};
+use super::{Plan, decide::Wish};
+
+/// The wishes that were fulfilled last, by object.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Applied {
+    instances: BTreeMap<InstanceName, desired::Instance>,
+    guard: Option<Guard>,
+}
+
+impl Applied {
+    /// Why an instance differs from its wish.
+    pub fn cause(&self, wanted: &desired::Instance) -> Cause {
+        if self.instances.get(&wanted.name) == Some(wanted) { Cause::Drift } else { Cause::Change }
+    }
+
+    /// Why an instance that nobody wants is there.
+    pub fn cause_of_removal(&self, name: &InstanceName) -> Cause {
+        if self.knows(name) { Cause::Change } else { Cause::Drift }
+    }
+
+    /// Why the guard differs from its wish.
+    pub fn cause_of_guard(&self, wanted: &Guard) -> Cause {
+        if self.guard.as_ref() == Some(wanted) { Cause::Drift } else { Cause::Change }
+    }
+
+    /// Whether an instance was ever as wished, and has not been removed since.
+    pub fn knows(&self, name: &InstanceName) -> bool {
+        self.instances.contains_key(name)
+    }
+
+    /// The addresses on which an instance was left listening.
+    pub fn listeners(&self, name: &InstanceName) -> impl Iterator<Item = SocketAddr> {
+        self.instances.get(name).into_iter().flat_map(|instance| instance.nodes.iter().map(|node| node.socks))
+    }
+
+    /// Remembers the objects that need nothing more, and forgets those that are gone; `left` is the plan that
+    /// verifying found. Says whether anything is new.
+    pub fn settle(&mut self, wish: &Wish<'_>, left: &Plan) -> bool {
+        let before = self.clone();
+        let open = |object: &Object| left.concerns(object);
+        let wanted = wish.desired.instances();
+        self.instances.retain(|name, _| {
+            wanted.iter().any(|instance| &instance.name == name) || open(&Object::Instance(name.clone()))
+        });
+        for instance in wanted {
+            if !open(&Object::Instance(instance.name.clone())) {
+                self.instances.insert(instance.name.clone(), instance);
+            }
+        }
+        if !open(&Object::Guard) {
+            self.guard = wish.guard();
+        }
+        *self != before
+    }
+}

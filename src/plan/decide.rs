@@ -1,0 +1,344 @@
+//! From desired and observed to a plan.
+//!
+//! # Guarantees
+//!
+//! - Total and deterministic: no I/O, no clock, no failure.
+//! - Empty on a converged world; a plan that is carried out in full leads to an empty one, save for what takes time.
+//! - It closes before it opens: the guard covers every port before a node listens on it, and gives a port up only
+//!   after the node that listened on it is gone.
+//! - What is unknown is in no destructive step; what is not ours is in no step at all.
+
+use std::collections::BTreeMap;
+
+use crate::desired::{self, Desired, ExitPolicy, InstanceName, PoolName};
+use crate::firewall::model::Guard;
+use crate::observe::{Control, Instance, Observation, Observed, ObservedGuard};
+use crate::tor::layout::Layout;
+use crate::tor::options::{self, ExitChoice, OptionChange, Settable};
+use crate::tor::torrc;
+
+use super::applied::Applied;
+use super::step::{Action, Cause, Object, Step};
+use super::{Block, BlockReason, Plan, Wait, WaitReason};
+
+/// What is wished, and what is needed to say so to the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The desired state.
+    pub desired: &'a Desired,
+    /// What each object was left as, to tell drift from change.
+    pub applied: &'a Applied,
+    /// Where instances live.
+    pub layout: &'a Layout,
+    /// Where the status page listens.
+    pub panel_port: Option<u16>,
+}
+
+/// Decides what has to be done.
+pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
+    let mut deciding = Deciding { wish, observed, guarded: is_guarded(wish, observed), plan: Plan::default() };
+    let wanted = wish.wanted();
+    deciding.prune(&wanted);
+    for pool in &wish.desired.pools {
+        deciding.pool(&pool.name, &wanted);
+    }
+    deciding.guard();
+    deciding.plan
+}
+
+impl Wish<'_> {
+    /// The guard that desired asks for; none where the driver is `none`.
+    pub fn guard(&self) -> Option<Guard> {
+        let wanted = self.desired.firewall.driver != desired::DriverChoice::None;
+        wanted.then(|| Guard::of(self.desired, self.panel_port))
+    }
+
+    fn wanted(&self) -> BTreeMap<InstanceName, desired::Instance> {
+        self.desired.instances().into_iter().map(|instance| (instance.name.clone(), instance)).collect()
+    }
+}
+
+/// Whether a port that others could reach may open: the guard stands, or a step of this plan puts it in place first.
+fn is_guarded(wish: &Wish<'_>, observed: &Observed) -> bool {
+    wish.desired.firewall.driver == desired::DriverChoice::None || observed.guard.unknown().is_none()
+}
+
+/// The plan in the making.
+struct Deciding<'a> {
+    wish: &'a Wish<'a>,
+    observed: &'a Observed,
+    guarded: bool,
+    plan: Plan,
+}
+
+impl Deciding<'_> {
+    fn step(&mut self, object: Object, cause: Cause, action: Action) {
+        self.plan.steps.push(Step { object, cause, action });
+    }
+
+    fn wait(&mut self, name: &InstanceName, reason: WaitReason) {
+        self.plan.waiting.push(Wait { object: Object::Instance(name.clone()), reason });
+    }
+
+    fn block(&mut self, object: Object, reason: BlockReason) {
+        self.plan.blocked.push(Block { object, reason });
+    }
+
+    /// Removes the instances of ours that nobody wants any more.
+    fn prune(&mut self, wanted: &BTreeMap<InstanceName, desired::Instance>) {
+        for (name, instance) in &self.observed.instances {
+            if wanted.contains_key(name) {
+                continue;
+            }
+            let object = Object::Instance(name.clone());
+            match instance.unknown() {
+                Some(why) => self.block(object, BlockReason::Unknown(why.to_owned())),
+                // An instance that was never applied stands there although nobody asked for it.
+                None => self.step(object, self.wish.applied.cause_of_removal(name), Action::DestroyInstance),
+            }
+        }
+    }
+
+    /// Decides on the instances of one pool, with its share of unavailable ones.
+    fn pool(&mut self, pool: &PoolName, wanted: &BTreeMap<InstanceName, desired::Instance>) {
+        let members: Vec<&desired::Instance> = wanted.values().filter(|instance| &instance.pool == pool).collect();
+        let mut budget = self.replacement_budget(&members);
+        for instance in members {
+            match self.observed.instances.get(&instance.name) {
+                Some(seen) => self.instance(instance, seen, &mut budget),
+                None => self.instance(instance, &Instance::default(), &mut budget),
+            }
+        }
+    }
+
+    /// How many ready instances may be made unavailable now.
+    ///
+    /// Those that were ready once and are not now count against it; those that are still to come do not.
+    fn replacement_budget(&self, members: &[&desired::Instance]) -> usize {
+        let percent = usize::from(self.wish.desired.reconcile.max_unavailable_percent);
+        let allowed = (members.len() * percent / 100).max(1);
+        let unavailable = members
+            .iter()
+            .filter(|instance| self.wish.applied.knows(&instance.name) && !self.is_ready(instance))
+            .count();
+        allowed.saturating_sub(unavailable)
+    }
+
+    fn is_ready(&self, instance: &desired::Instance) -> bool {
+        self.observed.instances.get(&instance.name).is_some_and(|seen| seen.serves(instance))
+    }
+
+    fn instance(&mut self, wanted: &desired::Instance, seen: &Instance, budget: &mut usize) {
+        let object = Object::Instance(wanted.name.clone());
+        if let Some(why) = seen.unknown() {
+            return self.block(object, BlockReason::Unknown(why.to_owned()));
+        }
+        let torrc = torrc::render(wanted, self.wish.layout);
+        match (&seen.process, &seen.control) {
+            (Observation::Present(_), Observation::Present(control)) => {
+                self.running(wanted, seen, control, budget);
+            }
+            (Observation::Present(_), _) => {
+                let differences = vec!["its control socket is gone".to_owned()];
+                self.step(object, self.cause(wanted), Action::ReplaceInstance { torrc, differences });
+            }
+            _ => self.start(wanted, seen, torrc),
+        }
+    }
+
+    fn start(&mut self, wanted: &desired::Instance, seen: &Instance, torrc: String) {
+        let object = Object::Instance(wanted.name.clone());
+        match &self.observed.tor {
+            Observation::Present(_) => {
+                let fresh = seen.torrc.is_absent();
+                self.step(object, self.cause(wanted), Action::StartInstance { torrc, fresh });
+            }
+            Observation::Absent => self.block(object, BlockReason::Program("tor is not installed".to_owned())),
+            Observation::Unknown(why) => self.block(object, BlockReason::Program(why.clone())),
+        }
+    }
+
+    /// Compares a running instance with its wish.
+    fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
+        let torrc = torrc::render(wanted, self.wish.layout);
+        let choice = self.choose_exits(wanted, control);
+        let expected = options::wanted(wanted, &choice, &torrc);
+        let changes = self.allowed(wanted, options::difference(&expected, &control.options));
+
+        let frozen: Vec<String> = changes
+            .iter()
+            .filter(|change| options::settable(&change.name) == Settable::AtStart)
+            .map(ToString::to_string)
+            .collect();
+        if !frozen.is_empty() {
+            return self.replace(wanted, torrc, frozen, budget);
+        }
+        let object = Object::Instance(wanted.name.clone());
+        if seen.torrc.present() != Some(&torrc) {
+            self.step(object.clone(), self.cause(wanted), Action::WriteTorrc { torrc });
+        }
+        if !changes.is_empty() {
+            return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
+        }
+        self.wait_for_service(wanted, control);
+    }
+
+    /// Says what a running instance without differences still needs before it serves.
+    fn wait_for_service(&mut self, wanted: &desired::Instance, control: &Control) {
+        let bootstrap = &control.bootstrap;
+        if bootstrap.progress < 100 {
+            let (progress, summary) = (bootstrap.progress, bootstrap.summary.clone());
+            self.wait(&wanted.name, WaitReason::Bootstrapping { progress, summary });
+        } else if !control.circuit_established && control.listens_for(wanted) {
+            self.wait(&wanted.name, WaitReason::Circuit);
+        }
+    }
+
+    fn replace(&mut self, wanted: &desired::Instance, torrc: String, differences: Vec<String>, budget: &mut usize) {
+        if self.is_ready(wanted) {
+            let Some(left) = budget.checked_sub(1) else {
+                return self.wait(&wanted.name, WaitReason::MaxUnavailable);
+            };
+            *budget = left;
+        }
+        let cause = self.cause(wanted);
+        self.step(Object::Instance(wanted.name.clone()), cause, Action::ReplaceInstance { torrc, differences });
+    }
+
+    /// Chooses the exits of a running instance, and says why where that cannot be done.
+    fn choose_exits(&mut self, wanted: &desired::Instance, control: &Control) -> ExitChoice {
+        if control.bootstrap.progress < 100 && !control.listens_for(wanted) {
+            return ExitChoice::Unresolved;
+        }
+        if wanted.countries.is_empty() && wanted.exits == ExitPolicy::default() {
+            return ExitChoice::Any;
+        }
+        match &self.observed.relays {
+            Observation::Present(relays) => {
+                let exits = relays.choose(&wanted.countries, &wanted.exits);
+                if exits.is_empty() {
+                    let countries = wanted.countries.iter().copied().collect();
+                    self.block(Object::Instance(wanted.name.clone()), BlockReason::NoExits { countries });
+                    return ExitChoice::Unresolved;
+                }
+                ExitChoice::Only(exits)
+            }
+            Observation::Absent => {
+                self.wait(&wanted.name, WaitReason::Relays);
+                ExitChoice::Unresolved
+            }
+            Observation::Unknown(why) => {
+                self.block(Object::Instance(wanted.name.clone()), BlockReason::Unknown(why.clone()));
+                ExitChoice::Unresolved
+            }
+        }
+    }
+
+    /// Leaves out the opening of ports that must not or cannot open, and says why.
+    fn allowed(&mut self, wanted: &desired::Instance, changes: Vec<OptionChange>) -> Vec<OptionChange> {
+        let opens = changes.iter().any(|change| change.name == options::SOCKS_PORT && !change.to.is_empty());
+        if !opens {
+            return changes;
+        }
+        match self.obstacle(wanted) {
+            None => changes,
+            Some(reason) => {
+                self.block(Object::Instance(wanted.name.clone()), reason);
+                changes.into_iter().filter(|change| change.name != options::SOCKS_PORT).collect()
+            }
+        }
+    }
+
+    /// Finds what forbids an instance to listen.
+    fn obstacle(&self, wanted: &desired::Instance) -> Option<BlockReason> {
+        for node in &wanted.nodes {
+            if let Some(stranger) = self.observed.strangers.get(&node.socks) {
+                return Some(BlockReason::PortTaken { address: node.socks, holder: stranger.to_string() });
+            }
+            if !node.socks.ip().is_loopback() && !self.guarded {
+                return Some(BlockReason::Unguarded);
+            }
+        }
+        None
+    }
+
+    fn cause(&self, wanted: &desired::Instance) -> Cause {
+        self.wish.applied.cause(wanted)
+    }
+
+    /// Tells a new consensus from drift: the exits that run are fit for the wish, or have left the network.
+    fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
+        let (Some(relays), [change]) = (self.observed.relays.present(), changes) else {
+            return self.cause(wanted);
+        };
+        let Some(running) = change.exits_before() else {
+            return self.cause(wanted);
+        };
+        let fit = relays.choose(&wanted.countries, &wanted.exits);
+        let moved = running.iter().all(|exit| fit.contains(exit) || !relays.exits.contains_key(exit));
+        if moved && self.cause(wanted) == Cause::Drift { Cause::Consensus } else { self.cause(wanted) }
+    }
+
+    /// Puts the guard's steps around the others: wide before them, as wished after them.
+    fn guard(&mut self) {
+        let Some(wished) = self.wish.guard() else {
+            if self.observed.guard.present().is_some() {
+                self.step(Object::Guard, Cause::Change, Action::RemoveGuard);
+            }
+            return;
+        };
+        let (leaving, staying) = self.ports_beyond(&wished);
+        let after = wished.covering(staying);
+        let before = after.covering(leaving);
+        if let Some(action) = self.guard_action(&before) {
+            let cause = self.wish.applied.cause_of_guard(&wished);
+            self.plan.steps.insert(0, Step { object: Object::Guard, cause, action });
+        }
+        let known = self.observed.guard.unknown().is_none();
+        if known && before != after {
+            let differences = vec!["the ports of nodes that are gone are given up".to_owned()];
+            self.step(Object::Guard, Cause::Change, Action::UpdateGuard { guard: after, differences });
+        }
+    }
+
+    /// Lists the ports on which instances of ours may listen and that the wished guard does not cover: those that
+    /// close in this plan, and those that stay for now.
+    fn ports_beyond(&self, wished: &Guard) -> (Vec<u16>, Vec<u16>) {
+        let covered = |port: &u16| wished.socks_ports.iter().any(|range| range.contains(*port));
+        let closes = |name: &InstanceName| {
+            self.plan
+                .steps
+                .iter()
+                .any(|step| step.object == Object::Instance(name.clone()) && step.action.closes_ports())
+        };
+        let (mut leaving, mut staying) = (Vec::new(), Vec::new());
+        for (name, instance) in &self.observed.instances {
+            let remembered = instance.control.unknown().map(|_| self.wish.applied.listeners(name));
+            let listeners = instance.listeners().chain(remembered.into_iter().flatten());
+            let reachable = listeners.filter(|address| !address.ip().is_loopback()).map(|address| address.port());
+            let ports = reachable.filter(|port| !covered(port));
+            if closes(name) { leaving.extend(ports) } else { staying.extend(ports) }
+        }
+        (leaving, staying)
+    }
+
+    fn guard_action(&mut self, guard: &Guard) -> Option<Action> {
+        let guard = guard.clone();
+        match &self.observed.guard {
+            Observation::Absent => Some(Action::InstallGuard { guard }),
+            Observation::Present(ObservedGuard::Exact(stands)) if *stands == guard => None,
+            Observation::Present(ObservedGuard::Exact(stands)) => {
+                let differences = guard.differences_from(stands);
+                Some(Action::UpdateGuard { guard, differences })
+            }
+            Observation::Present(ObservedGuard::Altered(differences)) => {
+                Some(Action::UpdateGuard { guard, differences: differences.clone() })
+            }
+            Observation::Unknown(why) => {
+                let reason = BlockReason::Unknown(why.clone());
+                self.block(Object::Guard, reason);
+                None
+            }
+        }
+    }
+}

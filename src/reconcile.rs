@@ -1,0 +1,137 @@
+//! One pass: observe, plan, apply, verify.
+//!
+//! Level-triggered: a pass never learns why it was woken. Verifying is observing and planning again; what that second
+//! plan holds is what the status reports.
+
+pub mod backoff;
+pub mod memory;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::apply::{self, Drivers, Outcome};
+use crate::desired::{Desired, SelfHeal};
+use crate::firewall::model::Guard;
+use crate::observe::Observed;
+use crate::observe::collect::{Scope, observe};
+use crate::plan::{Applied, Cause, Plan, Step, Wish, plan};
+use crate::tor::layout::Layout;
+
+use backoff::Backoffs;
+
+/// What a host is reconciled with.
+pub struct Reconciler {
+    /// Where steps become deeds.
+    pub drivers: Drivers,
+    /// Where instances live.
+    pub layout: Layout,
+    /// Where the status page listens.
+    pub panel_port: Option<u16>,
+    /// What each object was left as.
+    pub applied: Applied,
+    /// Which objects have to wait before they are tried again.
+    pub backoffs: Backoffs,
+}
+
+/// What one pass saw and did.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// What was to be done at its beginning.
+    pub planned: Plan,
+    /// What was done, and what became of it.
+    pub outcomes: Vec<Outcome>,
+    /// The world at its end.
+    pub observed: Observed,
+    /// What is left to be done at its end; empty when the host is converged.
+    pub left: Plan,
+    /// Whether anything settled, so that the memory has to be written.
+    pub settled: Settled,
+}
+
+/// Whether a pass left the memory of what was applied as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Something is as wished that was not before, or is gone.
+    Anew,
+    /// Nothing new.
+    Unchanged,
+}
+
+/// A look at the world: what is, and what would have to be done.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The world.
+    pub observed: Observed,
+    /// What would have to be done.
+    pub plan: Plan,
+}
+
+impl Reconciler {
+    /// Reconciles the host with a desired state, once.
+    pub async fn pass(&mut self, desired: &Desired) -> Pass {
+        let started = Timestamp::now();
+        let first = self.look(desired).await;
+
+        let due = self.due(desired, &first.plan, started);
+        let outcomes = apply::apply(&self.drivers, &due).await;
+
+        let last = if outcomes.is_empty() { first.clone() } else { self.look(desired).await };
+        let ended = Timestamp::now();
+        self.backoffs.record(&outcomes, ended);
+        let wish = wish(&self.applied, &self.layout, self.panel_port, desired);
+        let mut applied = self.applied.clone();
+        let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
+        self.applied = applied;
+
+        let took = ended.duration_since(started).unsigned_abs();
+        Pass { started, took, planned: first.plan, outcomes, observed: last.observed, left: last.plan, settled }
+    }
+
+    /// Observes and plans; changes nothing.
+    pub async fn look(&self, desired: &Desired) -> Look {
+        let wish = wish(&self.applied, &self.layout, self.panel_port, desired);
+        let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &scope(&wish)).await;
+        let plan = plan(&wish, &observed);
+        Look { observed, plan }
+    }
+
+    /// Stops and removes everything of ours: every instance, then the guard.
+    pub async fn down(&mut self) -> Vec<Outcome> {
+        let nothing = Desired::default();
+        let mut look = self.look(&nothing).await;
+        look.plan.steps.retain(|step| step.object != crate::plan::Object::Guard);
+        look.plan.steps.push(Step {
+            object: crate::plan::Object::Guard,
+            cause: Cause::Change,
+            action: crate::plan::Action::RemoveGuard,
+        });
+        self.applied = Applied::default();
+        apply::apply(&self.drivers, &look.plan.steps).await
+    }
+
+    /// The steps whose time has come: drift only where it is to be healed, and no object that still backs off.
+    fn due(&self, desired: &Desired, plan: &Plan, now: Timestamp) -> Vec<Step> {
+        let heals = desired.reconcile.self_heal == SelfHeal::On;
+        let due = |step: &&Step| (heals || step.cause != Cause::Drift) && self.backoffs.allows(step, now);
+        plan.steps.iter().filter(due).cloned().collect()
+    }
+}
+
+fn wish<'a>(
+    applied: &'a Applied,
+    layout: &'a Layout,
+    panel_port: Option<u16>,
+    desired: &'a Desired,
+) -> Wish<'a> {
+    Wish { desired, applied, layout, panel_port }
+}
+
+fn scope(wish: &Wish<'_>) -> Scope {
+    let addresses = wish.desired.pools.iter().flat_map(|pool| pool.nodes()).map(|node| node.socks).collect();
+    Scope { guard: wish.guard().unwrap_or_else(Guard::default), addresses }
+}

@@ -1,0 +1,179 @@
+//! Per-object backoff: which objects have to wait before they are tried again.
+//!
+//! An object backs off after a failure, and also when it needs the same repair over and over: a tor that dies at once,
+//! or a guard that another program fights over. A step that was not tried before is tried at once, since desired has
+//! moved. The clock is the caller's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::apply::{Failed, Outcome};
+use crate::error::Kind;
+use crate::plan::{Cause, Object, Step};
+use crate::status::{Failure, Failures};
+
+/// The first pause.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How many successful repairs of one object are free before it backs off: a restart takes a few steps.
+const FREE_REPAIRS: u32 = 8;
+/// An object that needed nothing for so long starts anew.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+
+/// The objects that have to wait.
+#[derive(Debug, Clone, Default)]
+pub struct Backoffs {
+    entries: BTreeMap<Object, Entry>,
+}
+
+/// What is remembered of an object that failed, or was repaired lately.
+#[derive(Debug, Clone)]
+struct Entry {
+    step: Step,
+    failed: Option<Failed>,
+    failures: u32,
+    repairs: u32,
+    last: Timestamp,
+    until: Timestamp,
+}
+
+impl Backoffs {
+    /// Whether a step may be tried now.
+    pub fn allows(&self, step: &Step, now: Timestamp) -> bool {
+        match self.entries.get(&step.object) {
+            None => true,
+            Some(entry) if entry.failed.is_some() && entry.step != *step => true,
+            Some(entry) if entry.is_final() => false,
+            Some(entry) => now >= entry.until,
+        }
+    }
+
+    /// Takes in what became of the steps of a pass.
+    pub fn record(&mut self, outcomes: &[Outcome], now: Timestamp) {
+        self.entries.retain(|_, entry| entry.failed.is_some() || since(entry.last, now) < FORGOTTEN_AFTER);
+        for outcome in outcomes {
+            self.record_one(outcome, now);
+        }
+    }
+
+    fn record_one(&mut self, outcome: &Outcome, now: Timestamp) {
+        let object = outcome.step.object.clone();
+        let previous = self.entries.remove(&object);
+        let (failures, repairs) = previous.as_ref().map_or((0, 0), |entry| (entry.failures, entry.repairs));
+        let (failed, failures, repairs) = match &outcome.result {
+            Ok(()) if outcome.step.cause != Cause::Drift => return,
+            Ok(()) => (None, 0, repairs + 1),
+            Err(failed) => (Some(failed.clone()), failures + 1, repairs),
+        };
+        let tries = failures.max(repairs.saturating_sub(FREE_REPAIRS));
+        let until = now + pause(tries, &object);
+        self.entries.insert(object, Entry { step: outcome.step.clone(), failed, failures, repairs, last: now, until });
+    }
+
+    /// Forgets the objects that need nothing more: `open` says which still do.
+    pub fn settle(&mut self, open: impl Fn(&Object) -> bool) {
+        self.entries.retain(|object, entry| entry.failed.is_none() || open(object));
+    }
+
+    /// The failures as they stand.
+    pub fn failures(&self) -> Failures {
+        let failure = |entry: &Entry| {
+            entry.failed.as_ref().map(|failed| Failure {
+                message: failed.message.clone(),
+                kind: failed.kind,
+                attempts: entry.failures,
+                retry_at: (!entry.is_final()).then_some(entry.until),
+            })
+        };
+        self.entries.iter().filter_map(|(object, entry)| Some((object.clone(), failure(entry)?))).collect()
+    }
+
+    /// When the next object may be tried again.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.entries.values().filter(|entry| !entry.is_final()).map(|entry| entry.until).filter(|at| *at > now).min()
+    }
+}
+
+impl Entry {
+    /// Whether trying the same step again cannot help.
+    fn is_final(&self) -> bool {
+        self.failed.as_ref().is_some_and(|failed| matches!(failed.kind, Kind::Bug | Kind::Desired))
+    }
+}
+
+/// The pause after so many tries: doubled each time, capped, and spread by up to a tenth so that objects that failed
+/// together are not tried together.
+fn pause(tries: u32, object: &Object) -> Duration {
+    let Some(doublings) = tries.checked_sub(1) else {
+        return Duration::ZERO;
+    };
+    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings.min(16))).min(LONGEST_PAUSE);
+    let spread = object.to_string().bytes().fold(tries, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100;
+    pause + pause / 1_000 * spread
+}
+
+fn since(earlier: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(earlier).try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Action;
+
+    fn step(cause: Cause) -> Step {
+        Step { object: Object::Guard, cause, action: Action::RemoveGuard }
+    }
+
+    fn outcome(cause: Cause, failed: Option<Kind>) -> Outcome {
+        let result = failed.map_or(Ok(()), |kind| Err(Failed { message: "no".to_owned(), kind }));
+        Outcome { step: step(cause), took: Duration::ZERO, result }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn a_failure_waits_longer_each_time_and_a_success_forgets_it() {
+        let mut backoffs = Backoffs::default();
+        let failing = outcome(Cause::Change, Some(Kind::Tor));
+        backoffs.record(std::slice::from_ref(&failing), at(0));
+        assert!(!backoffs.allows(&failing.step, at(0)) && backoffs.allows(&failing.step, at(2)));
+        for _ in 0..20 {
+            backoffs.record(std::slice::from_ref(&failing), at(10));
+        }
+        assert!(!backoffs.allows(&failing.step, at(10 + 299)) && backoffs.allows(&failing.step, at(10 + 331)));
+        assert_eq!(backoffs.failures()[&Object::Guard].attempts, 21);
+        backoffs.record(&[outcome(Cause::Change, None)], at(400));
+        assert!(backoffs.failures().is_empty() && backoffs.allows(&failing.step, at(400)));
+    }
+
+    #[test]
+    fn another_step_is_tried_at_once() {
+        let mut backoffs = Backoffs::default();
+        backoffs.record(&[outcome(Cause::Change, Some(Kind::Desired))], at(0));
+        assert!(!backoffs.allows(&step(Cause::Change), at(10_000)), "only a change of desired can help");
+        assert_eq!(backoffs.failures()[&Object::Guard].retry_at, None);
+        assert!(backoffs.allows(&step(Cause::Drift), at(0)));
+    }
+
+    #[test]
+    fn repairs_that_never_end_back_off_and_are_forgiven_after_a_while() {
+        let mut backoffs = Backoffs::default();
+        let repair = outcome(Cause::Drift, None);
+        for _ in 0..FREE_REPAIRS {
+            assert!(backoffs.allows(&repair.step, at(0)));
+            backoffs.record(std::slice::from_ref(&repair), at(0));
+        }
+        assert!(backoffs.allows(&repair.step, at(0)));
+        backoffs.record(std::slice::from_ref(&repair), at(0));
+        assert!(!backoffs.allows(&repair.step, at(0)));
+        assert_eq!(backoffs.next(at(0)).map(|next| next < at(2)), Some(true));
+        backoffs.record(&[], at(200));
+        assert!(backoffs.allows(&repair.step, at(200)));
+    }
+}

@@ -1,0 +1,158 @@
+//! Runs a program to its end, with one deadline, and keeps everything that it said.
+//!
+//! What an answer means is the caller's business: a program that ran and failed is an [`Output`] here, not an error.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use crate::error::{Classify, Kind};
+
+/// Where administrators' programs stand: a shell of an unprivileged login has these not in its PATH.
+const ADMIN_PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// What a program left behind.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error; bytes that are not UTF-8 are replaced.
+    pub stderr: String,
+}
+
+/// Why a program could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It could not be started.
+    #[error("cannot start {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It was started, and talking to it failed.
+    #[error("cannot talk to {program}")]
+    Talk {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not end in time, and was killed.
+    #[error("{program} did not end within {} s and was killed", .deadline.as_secs_f32())]
+    Deadline {
+        /// The program.
+        program: String,
+        /// The deadline.
+        deadline: Duration,
+    },
+}
+
+impl Classify for CommandError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Start { .. } | Self::Talk { .. } => Kind::Host,
+            Self::Deadline { .. } => Kind::Timeout,
+        }
+    }
+}
+
+/// Runs a program with `stdin` as its input, and waits for its end.
+///
+/// The program speaks the C locale. When the deadline passes, or the future is dropped, it is killed.
+pub async fn run(program: &str, args: &[&str], stdin: &[u8], deadline: Duration) -> Result<Output, CommandError> {
+    let child = Command::new(program)
+        .args(args)
+        .env("LC_ALL", "C")
+        .env("PATH", search_path(std::env::var_os("PATH").as_deref()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| CommandError::Start { program: program.to_owned(), source })?;
+    match tokio::time::timeout(deadline, converse(child, stdin)).await {
+        Ok(ended) => ended.map_err(|source| CommandError::Talk { program: program.to_owned(), source }),
+        Err(_) => Err(CommandError::Deadline { program: program.to_owned(), deadline }),
+    }
+}
+
+/// Feeds and reads at the same time: a program that answers before it has read everything would block otherwise.
+async fn converse(mut child: Child, stdin: &[u8]) -> io::Result<Output> {
+    let pipe = child.stdin.take();
+    let feed = async move {
+        let Some(mut pipe) = pipe else { return Ok(()) };
+        match pipe.write_all(stdin).await {
+            // It has read as much as it wanted; its answer says whether that was enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    };
+    let (fed, ended) = tokio::join!(feed, child.wait_with_output());
+    let ended = ended?;
+    fed?;
+    Ok(Output {
+        status: ended.status,
+        stdout: ended.stdout,
+        stderr: String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
+    })
+}
+
+fn search_path(inherited: Option<&OsStr>) -> std::ffi::OsString {
+    let mut path = inherited.unwrap_or(OsStr::new("/usr/bin:/bin")).to_owned();
+    path.push(":");
+    path.push(ADMIN_PATHS);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn everything_a_program_says_is_kept() {
+        let script = "cat; echo \"$LC_ALL\" >&2; exit 3";
+        let output = run("sh", &["-c", script], b"in", LONG).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_str()), (b"in".as_slice(), "C"));
+        assert_eq!(output.status.code(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn an_input_larger_than_a_pipe_is_no_deadlock() {
+        let input = vec![b'x'; 1 << 20];
+        let output = run("cat", &[], &input, LONG).await.unwrap();
+        assert_eq!(output.stdout.len(), input.len());
+        let ignored = run("true", &[], &input, LONG).await.unwrap();
+        assert!(ignored.status.success());
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let error = run("exitpool-no-such-program", &[], b"", LONG).await.unwrap_err();
+        assert!(matches!(&error, CommandError::Start { source, .. } if source.kind() == io::ErrorKind::NotFound));
+        assert_eq!(error.to_string(), "cannot start exitpool-no-such-program");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_killed() {
+        let error = run("sleep", &["1000"], b"", Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
+    }
+
+    #[test]
+    fn administrators_programs_are_found_without_their_path() {
+        let path = search_path(Some(OsStr::new("/usr/bin")));
+        assert_eq!(path, "/usr/bin:/usr/local/sbin:/usr/sbin:/sbin");
+    }
+}

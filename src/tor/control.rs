@@ -1,0 +1,179 @@
+//! The control sockets: one actor per instance owns the connection, answers commands and turns events into wake-ups.
+//!
+//! # Flow
+//!
+//! A command goes to the actor with a deadline and comes back as a reply. The actor connects when it has to. Events that
+//! come between are told from replies; they only wake, the truth is read by the next look.
+//!
+//! # Guarantees
+//!
+//! - A command ends by its deadline. Its connection is dropped then, since the late reply would answer the next command.
+//! - Nothing of what consumers do is asked for, except which circuit a stream uses; where it goes is passed over.
+
+pub mod answers;
+mod circuits;
+mod connection;
+mod framing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use circuits::Circuit;
+use connection::Connection;
+pub use connection::{Address, ConnectionError};
+pub use framing::Message;
+
+/// Speaks to one control socket; the actor ends when this is dropped.
+#[derive(Debug)]
+pub struct ControlClient {
+    requests: mpsc::Sender<Request>,
+    latency_ms: Arc<AtomicU32>,
+}
+
+/// One command on its way.
+#[derive(Debug)]
+struct Request {
+    command: String,
+    within: Duration,
+    reply: oneshot::Sender<Result<Message, ConnectionError>>,
+}
+
+/// What the actor owns.
+struct Actor {
+    address: Address,
+    connection: Option<Connection>,
+    wake: Arc<Notify>,
+    launched: BTreeMap<u64, Instant>,
+    latency_ms: Arc<AtomicU32>,
+}
+
+impl ControlClient {
+    /// Starts the actor of a control socket, which wakes whoever waits for `wake` when something has happened.
+    pub fn start(address: Address, wake: Arc<Notify>) -> Self {
+        let (requests, queue) = mpsc::channel(4);
+        let latency_ms = Arc::new(AtomicU32::new(0));
+        let actor =
+            Actor { address, connection: None, wake, launched: BTreeMap::new(), latency_ms: Arc::clone(&latency_ms) };
+        tokio::spawn(actor.run(queue));
+        Self { requests, latency_ms }
+    }
+
+    /// Sends a command and waits for its reply, whatever that says.
+    pub async fn ask(&self, command: String, within: Duration) -> Result<Message, ConnectionError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { command, within, reply };
+        self.requests.send(request).await.map_err(|_| ConnectionError::Gone)?;
+        answer.await.map_err(|_| ConnectionError::Gone)?
+    }
+
+    /// How long the latest circuit took to build, in milliseconds; `None` until one was seen to be built.
+    pub fn latency_ms(&self) -> Option<u32> {
+        Some(self.latency_ms.load(Ordering::Relaxed)).filter(|latency| *latency > 0)
+    }
+}
+
+impl Actor {
+    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        loop {
+            tokio::select! {
+                request = queue.recv() => match request {
+                    Some(request) => self.serve(request).await,
+                    None => return,
+                },
+                event = next_event(&mut self.connection) => match event {
+                    Ok(message) => self.notice(&message),
+                    Err(_) => {
+                        self.disconnect();
+                        self.wake.notify_one();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Carries one command out, within its deadline.
+    async fn serve(&mut self, request: Request) {
+        let Request { command, within, reply } = request;
+        let outcome = match tokio::time::timeout(within, self.exchange(&command)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ConnectionError::Deadline(within.as_millis())),
+        };
+        if outcome.is_err() {
+            self.disconnect();
+        }
+        // Nobody waits any more: then nobody needs to know.
+        let _ = reply.send(outcome);
+    }
+
+    /// Sends a command and takes the events that come before its reply.
+    async fn exchange(&mut self, command: &str) -> Result<Message, ConnectionError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.address).await?,
+        };
+        connection.send(command).await?;
+        loop {
+            let message = connection.receive().await?;
+            if !message.is_event() {
+                self.connection = Some(connection);
+                return Ok(message);
+            }
+            self.notice(&message);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+        self.launched.clear();
+    }
+
+    /// Takes an event: measures circuits, and wakes when it can mean something new.
+    fn notice(&mut self, message: &Message) {
+        let Some(line) = message.lines.first() else { return };
+        let is_news = match line.text.strip_prefix("CIRC ") {
+            Some(text) => Circuit::parse(text).is_some_and(|circuit| self.measure(&circuit)),
+            None => message.is_event(),
+        };
+        if is_news {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Measures how long a circuit takes; says whether it can change the exit.
+    fn measure(&mut self, circuit: &Circuit<'_>) -> bool {
+        if !circuit.for_exit {
+            return false;
+        }
+        match circuit.status {
+            "LAUNCHED" => {
+                self.launched.insert(circuit.id, Instant::now());
+                false
+            }
+            "BUILT" => {
+                if let Some(since) = self.launched.remove(&circuit.id) {
+                    let milliseconds = u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX);
+                    // 0 says that nothing was measured.
+                    self.latency_ms.store(milliseconds.max(1), Ordering::Relaxed);
+                }
+                true
+            }
+            "FAILED" | "CLOSED" => {
+                self.launched.remove(&circuit.id);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Waits for what comes unasked; for ever while there is no connection.
+async fn next_event(connection: &mut Option<Connection>) -> Result<Message, ConnectionError> {
+    match connection {
+        Some(connection) => connection.receive().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,179 @@
+//! One look at all instances.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rustix::process::Signal;
+use tokio::net::UnixStream;
+
+use super::super::control::ConnectionError;
+use super::super::control::answers::{Answers, QUESTION, settings};
+use super::super::files;
+use super::super::layout::InstancePaths;
+use super::super::options::{ASKED_BY_NAME, RunningOptions};
+use super::super::process::{Found, Watched};
+use super::super::{InstanceName, TorObservation};
+use super::{Session, TorDriver};
+use crate::error::chain;
+use crate::observe::{Control, Instance, Observation, Process};
+
+/// The longest that one instance may take to answer: beyond it, it is unknown.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many instances are asked at once.
+const LOOKS_AT_ONCE: usize = 32;
+
+/// What a look at one instance gives.
+struct Look {
+    name: InstanceName,
+    instance: Instance,
+    /// Its session and the consensus that it has, once it has bootstrapped.
+    consensus: Option<(Arc<Session>, String)>,
+}
+
+pub(super) async fn observe(driver: &TorDriver) -> TorObservation {
+    let processes = driver.processes().await.map_err(|error| chain(&error));
+    let listed = list(driver, processes.as_ref().ok());
+    let program = match (driver.program.find().await, &listed) {
+        // Nothing may be started where we cannot even see what is there.
+        (_, Err(why)) => Observation::Unknown(why.clone()),
+        (Ok(program), _) => Observation::Present(program),
+        (Err(error), _) => Observation::Unknown(chain(&error)),
+    };
+    let names = listed.unwrap_or_else(|_| processes.iter().flat_map(|found| found.keys().cloned()).collect());
+    driver.sessions().retain(|name, _| names.contains(name));
+    let looks = stream::iter(names).map(|name| look(driver, name, &processes)).buffer_unordered(LOOKS_AT_ONCE);
+    let looks: Vec<Look> = looks.collect().await;
+    let consensuses = looks.iter().filter_map(|look| look.consensus.clone()).collect();
+    let relays = super::relays::observe(driver, consensuses).await;
+    let instances = looks.into_iter().map(|look| (look.name, look.instance)).collect();
+    TorObservation { instances, relays, program }
+}
+
+/// Lists the instances that have a directory or a process.
+fn list(driver: &TorDriver, processes: Option<&Found>) -> Result<BTreeSet<InstanceName>, String> {
+    let mut names: BTreeSet<InstanceName> = processes.into_iter().flat_map(|found| found.keys().cloned()).collect();
+    for root in [driver.layout.runtime_root(), driver.layout.state_root()] {
+        let found = files::instances_in(&root).map_err(|error| format!("cannot read {}: {error}", root.display()))?;
+        names.extend(found);
+    }
+    Ok(names)
+}
+
+/// Looks at one instance.
+async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, String>) -> Look {
+    let paths = driver.paths(&name);
+    if let Err(error) = files::trim_log(&paths.log()) {
+        tracing::warn!(instance = %name, %error, "cannot cut the log");
+    }
+    let torrc = read(&paths.torrc());
+    let process = match processes {
+        Err(why) => Observation::Unknown(why.clone()),
+        Ok(found) => match found.get(&name).map(Vec::as_slice) {
+            None | Some([]) => unseen(&paths).await,
+            Some([oldest, extra @ ..]) => {
+                extra.iter().for_each(|process| end_extra(&name, process));
+                Observation::Present(oldest.clone())
+            }
+        },
+    };
+    let (control, consensus) = match &process {
+        Observation::Present(process) => ask(driver, &name, process, torrc.present()).await,
+        Observation::Absent => (Observation::Absent, None),
+        Observation::Unknown(why) => (Observation::Unknown(why.clone()), None),
+    };
+    Look { name, instance: Instance { torrc, process, control }, consensus }
+}
+
+/// Reads a file that may be absent.
+fn read(path: &Path) -> Observation<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Observation::Present(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Observation::Absent,
+        Err(error) => Observation::Unknown(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+/// Makes sure that a process that is not in the table is not there: a mount option can hide it.
+async fn unseen(paths: &InstancePaths) -> Observation<Process> {
+    match tokio::time::timeout(LOOK_PATIENCE, UnixStream::connect(paths.control())).await {
+        Ok(Err(_)) => Observation::Absent,
+        _ => Observation::Unknown(
+            "its control socket is open and its process cannot be seen: is /proc mounted with hidepid?".to_owned(),
+        ),
+    }
+}
+
+/// Ends a second process of one instance; the oldest is the one that serves.
+fn end_extra(name: &InstanceName, process: &Process) {
+    let ended = Watched::open(process.clone()).and_then(|opened| match opened {
+        Some(watched) => watched.signal(Signal::INT),
+        None => Ok(()),
+    });
+    tracing::warn!(instance = %name, pid = process.pid, ?ended, "a second tor of one instance was told to end");
+}
+
+/// Asks a process about itself.
+async fn ask(
+    driver: &TorDriver,
+    name: &InstanceName,
+    process: &Process,
+    torrc: Option<&String>,
+) -> (Observation<Control>, Option<(Arc<Session>, String)>) {
+    let session = match driver.session(name, process) {
+        Ok(Some(session)) => session,
+        Ok(None) => return (Observation::Unknown("it ended just now".to_owned()), None),
+        Err(error) => return (Observation::Unknown(chain(&error)), None),
+    };
+    match ask_session(&session, torrc.map_or("", String::as_str)).await {
+        Ok((control, consensus)) => {
+            let has_consensus = control.bootstrap.progress == 100 && !consensus.is_empty();
+            (Observation::Present(control), has_consensus.then_some((session, consensus)))
+        }
+        Err(why) => (Observation::Unknown(why), None),
+    }
+}
+
+/// Asks for everything, and by name for what the torrc says; gives the consensus' time with it.
+async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String), String> {
+    let deadline = Instant::now() + LOOK_PATIENCE;
+    let say = |error: ConnectionError| error.to_string();
+    let reply = session.control.ask(QUESTION.to_owned(), LOOK_PATIENCE).await.map_err(say)?;
+    if !reply.is_ok() {
+        return Err(format!("tor refused GETINFO: {}", reply.words()));
+    }
+    let answers = Answers::of(&reply);
+    let expected = session.watched.process.pid;
+    if answers.pid() != Some(expected) {
+        return Err(format!(
+            "its control socket belongs to process {} and not to {expected}",
+            answers.get("process/pid")
+        ));
+    }
+    let mut options = answers.options();
+    for names in [names_in(torrc), ASKED_BY_NAME.join(" ")] {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let reply = session.control.ask(format!("GETCONF {names}"), left).await.map_err(say)?;
+        // One name that tor does not know spoils the whole answer: then only those are asked that it knows for sure.
+        if reply.is_ok() {
+            options.take_answers(settings(&reply));
+            break;
+        }
+    }
+    let control = answers.control(options, session.control.latency_ms());
+    Ok((control, answers.get("consensus/valid-after").to_owned()))
+}
+
+/// Names the options of a torrc, and those that are always asked for.
+fn names_in(torrc: &str) -> String {
+    let options = RunningOptions::parse(torrc);
+    let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let named = options.0.keys().map(String::as_str).filter(is_name);
+    let names: BTreeSet<&str> = named.chain(ASKED_BY_NAME.iter().copied()).collect();
+    names.into_iter().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,5 @@
+//! The planner: its laws on a modelled world, and its decisions on written-down ones.
+
+mod fixtures;
+mod laws;
+mod world;

@@ -1,0 +1,296 @@
+//! What is true of every plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+
+use exitpool::desired::{Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool};
+use exitpool::observe::{Observation, ObservedGuard, Stranger};
+use exitpool::plan::{Action, Cause, Object, Step};
+use proptest::prelude::*;
+
+use super::world::World;
+
+const COUNTRIES: [&str; 6] = ["us", "us", "de", "de", "nl", "fr"];
+
+fn pool(name: &str, size: u16, first_port: u16, countries: &[&str], reachable: bool) -> Pool {
+    Pool {
+        name: name.parse().unwrap(),
+        size,
+        countries: countries.iter().map(|code| code.parse().unwrap()).collect(),
+        listen: if reachable { [0, 0, 0, 0].into() } else { [127, 0, 0, 1].into() },
+        socks_port: first_port,
+        rotate_every: None,
+        nodes_per_instance: NonZeroU16::MIN,
+        exits: ExitPolicy::default(),
+        torrc: BTreeMap::new(),
+    }
+}
+
+prop_compose! {
+    fn any_pool(name: &'static str, base: u16)(
+        size in 0u16..5,
+        offset in 0u16..20,
+        countries in proptest::sample::subsequence(vec!["us", "de", "nl", "fr", "va"], 0..3),
+        reachable: bool,
+        memory in proptest::option::of(1u16..4),
+        sandbox: bool,
+    ) -> Pool {
+        let mut pool = pool(name, size, base + offset, &countries, reachable);
+        if let Some(memory) = memory {
+            pool.torrc.insert("MaxMemInQueues".to_owned(), vec![format!("{}00 MB", memory)]);
+        }
+        if sandbox {
+            pool.torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+        }
+        pool
+    }
+}
+
+prop_compose! {
+    fn any_desired()(
+        eu in any_pool("eu", 30_000),
+        us in any_pool("us", 30_100),
+        socks in proptest::collection::btree_set(0u8..4, 0..3),
+        guarded in proptest::bool::weighted(0.8),
+    ) -> Desired {
+        Desired {
+            pools: vec![eu, us],
+            access: Access {
+                socks: socks.into_iter().map(|byte| format!("203.0.{byte}.0/24").parse().unwrap()).collect(),
+                panel: BTreeSet::new(),
+            },
+            firewall: FirewallPolicy {
+                driver: if guarded { DriverChoice::Nftables } else { DriverChoice::None },
+                ..FirewallPolicy::default()
+            },
+            ..Desired::default()
+        }
+    }
+}
+
+/// Ways in which the world moves by itself.
+#[derive(Debug, Clone, Copy)]
+enum Tamper {
+    Kill,
+    EditTorrc,
+    SetOption,
+    CloseSocks,
+    FlushGuard,
+    AlterGuard,
+}
+
+fn any_tamper() -> impl Strategy<Value = (Tamper, prop::sample::Index)> {
+    let kinds = prop_oneof![
+        Just(Tamper::Kill),
+        Just(Tamper::EditTorrc),
+        Just(Tamper::SetOption),
+        Just(Tamper::CloseSocks),
+        Just(Tamper::FlushGuard),
+        Just(Tamper::AlterGuard),
+    ];
+    (kinds, any::<prop::sample::Index>())
+}
+
+impl World {
+    fn tamper(&mut self, tamper: Tamper, which: prop::sample::Index) {
+        let names: Vec<InstanceName> = self.observed.instances.keys().cloned().collect();
+        let guarded = !self.observed.guard.is_absent();
+        match tamper {
+            Tamper::FlushGuard => self.observed.guard = Observation::Absent,
+            Tamper::AlterGuard if guarded => {
+                self.observed.guard =
+                    Observation::Present(ObservedGuard::Altered(vec!["a rule is not ours".to_owned()]));
+            }
+            Tamper::AlterGuard => {}
+            _ if names.is_empty() => {}
+            Tamper::Kill => self.kill(which.get(&names)),
+            Tamper::EditTorrc => {
+                self.instance(which.get(&names)).torrc = Observation::Present("SocksPort 9050\n".to_owned());
+            }
+            Tamper::SetOption if self.instance(which.get(&names)).control.present().is_some() => {
+                self.control(which.get(&names)).options.set("ExcludeNodes", ["{de}"]);
+            }
+            Tamper::CloseSocks if self.instance(which.get(&names)).control.present().is_some() => {
+                let control = self.control(which.get(&names));
+                control.options.set("SocksPort", ["0"]);
+                control.socks_listeners.clear();
+            }
+            Tamper::SetOption | Tamper::CloseSocks => {}
+        }
+    }
+}
+
+/// The places in a list of steps where an instance is started or may open a port.
+fn opens(step: &Step) -> bool {
+    matches!(step.action, Action::StartInstance { .. } | Action::SetOptions { .. } | Action::ReplaceInstance { .. })
+}
+
+proptest! {
+    // A failure prints its smallest input, which belongs into a test of its own rather than into a file of seeds.
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_that_is_carried_out_leads_to_an_empty_one(first in any_desired(), second in any_desired()) {
+        let mut world = World::new(&COUNTRIES);
+        for desired in [&first, &second] {
+            world.converge(desired);
+            let left = world.plan(desired);
+            // A rolling change that makes a node fail stops there, and the others wait.
+            let settled = left.waiting.is_empty() || !left.blocked.is_empty();
+            prop_assert!(left.steps.is_empty() && settled, "{left:#?}");
+        }
+    }
+
+    #[test]
+    fn the_same_world_gives_the_same_plan(desired in any_desired()) {
+        let world = World::new(&COUNTRIES);
+        prop_assert_eq!(world.plan(&desired), world.plan(&desired));
+    }
+
+    #[test]
+    fn drift_is_called_drift_and_heals(desired in any_desired(), tampers in proptest::collection::vec(any_tamper(), 1..5)) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&desired);
+        // An instance that never became what was wished cannot drift from it.
+        let blocked: Vec<Object> = world.plan(&desired).blocked.into_iter().map(|block| block.object).collect();
+        let before = world.pids();
+        for (tamper, which) in tampers {
+            world.tamper(tamper, which);
+        }
+        for step in world.plan(&desired).steps {
+            let other = blocked.contains(&step.object) || step.action == Action::RemoveGuard;
+            prop_assert!(other || step.cause == Cause::Drift, "{step:?}");
+        }
+        world.converge(&desired);
+        prop_assert!(world.plan(&desired).steps.is_empty());
+        let after = world.pids();
+        prop_assert!(before.keys().eq(after.keys()));
+    }
+
+    #[test]
+    fn it_closes_before_it_opens(first in any_desired(), second in any_desired()) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&first);
+        for _ in 0..8 {
+            let plan = world.plan(&second);
+            let guards: Vec<usize> = (0..plan.steps.len()).filter(|at| plan.steps[*at].object == Object::Guard).collect();
+            prop_assert!(guards.iter().all(|at| *at == 0 || *at == plan.steps.len() - 1), "{:#?}", plan.steps);
+            let first_open = plan.steps.iter().position(opens).unwrap_or(usize::MAX);
+            let last_destroy = plan.steps.iter().rposition(|step| step.action == Action::DestroyInstance);
+            prop_assert!(last_destroy.is_none_or(|at| at < first_open), "{:#?}", plan.steps);
+            for step in &plan.steps {
+                world.carry_out(step);
+                prop_assert!(world.is_guarded(&second), "after {step}: {:#?}", world.observed.guard);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_in_no_step(desired in any_desired(), which: prop::sample::Index, part in 0..4usize) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&desired);
+        let unknown = || "it does not answer".to_owned();
+        let names: Vec<InstanceName> = world.observed.instances.keys().cloned().collect();
+        prop_assume!(!names.is_empty());
+        let name = which.get(&names);
+        let object = match part {
+            0 => { world.instance(name).process = Observation::Unknown(unknown()); Object::Instance(name.clone()) }
+            1 => { world.instance(name).torrc = Observation::Unknown(unknown()); Object::Instance(name.clone()) }
+            2 => { world.instance(name).control = Observation::Unknown(unknown()); Object::Instance(name.clone()) }
+            _ => { world.observed.guard = Observation::Unknown(unknown()); Object::Guard }
+        };
+        // Also when nobody wants the object any more.
+        let nothing = Desired { firewall: desired.firewall.clone(), ..Desired::default() };
+        for desired in [&desired, &nothing] {
+            let plan = world.plan(desired);
+            prop_assert!(plan.steps.iter().all(|step| step.object != object), "{:#?}", plan.steps);
+        }
+    }
+
+    #[test]
+    fn strangers_are_in_no_step(desired in any_desired(), which: prop::sample::Index) {
+        let mut world = World::new(&COUNTRIES);
+        let nodes: Vec<_> = desired.pools.iter().flat_map(Pool::nodes).collect();
+        prop_assume!(!nodes.is_empty());
+        let node = which.get(&nodes);
+        let stranger = Stranger { listens_on: node.socks, process: Some((4_242, "nginx".to_owned())) };
+        world.observed.strangers.insert(node.socks, stranger);
+        world.converge(&desired);
+        let name = InstanceName::from_first_node(&node.name);
+        prop_assert!(world.control(&name).socks_listeners.is_empty(), "it must not fight for the port");
+        let plan = world.plan(&desired);
+        prop_assert!(plan.blocked.iter().any(|block| block.object == Object::Instance(name.clone())));
+        world.observed.strangers.clear();
+        world.converge(&desired);
+    }
+}
+
+impl World {
+    /// Whether every port that others can reach is covered by the guard, where one is wished.
+    fn is_guarded(&self, desired: &Desired) -> bool {
+        let mut reachable = self
+            .observed
+            .instances
+            .values()
+            .flat_map(|instance| instance.listeners())
+            .filter(|address| !address.ip().is_loopback());
+        if desired.firewall.driver == DriverChoice::None {
+            return true;
+        }
+        match &self.observed.guard {
+            Observation::Present(ObservedGuard::Exact(guard)) => {
+                reachable.all(|address| guard.socks_ports.iter().any(|ports| ports.contains(address.port())))
+            }
+            _ => reachable.next().is_none(),
+        }
+    }
+}
+
+#[test]
+fn scaling_keeps_what_stays_and_prunes_what_goes() {
+    let desired = |size| Desired { pools: vec![pool("eu", size, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired(9));
+    let nine = world.pids();
+    world.converge(&desired(3));
+    let three = world.pids();
+    assert_eq!(three.len(), 3);
+    assert!(three.iter().all(|(name, pid)| nine[name] == *pid), "what stays keeps its pid");
+    world.converge(&desired(9));
+    assert!(three.iter().all(|(name, pid)| world.pids()[name] == *pid));
+}
+
+#[test]
+fn a_rolling_replacement_leaves_enough_of_a_pool() {
+    let mut desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    desired.pools[0].torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+    let plan = world.plan(&desired);
+    let replaced = plan.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
+    assert_eq!((replaced, plan.waiting.len()), (2, 6), "a quarter of eight at a time");
+    plan.steps.iter().for_each(|step| world.carry_out(step));
+    let next = world.plan(&desired);
+    let replaced = next.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
+    assert_eq!(replaced, 0, "the first two do not serve yet");
+    world.converge(&desired);
+}
+
+#[test]
+fn a_new_consensus_is_not_drift() {
+    let desired = Desired { pools: vec![pool("eu", 1, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let moved = World::new(&["us", "us", "us", "de", "nl", "de"]);
+    world.observed.relays = moved.observed.relays;
+    let causes: Vec<Cause> = world.plan(&desired).steps.iter().map(|step| step.cause).collect();
+    // One running exit is now in another country: that is not fit any more, and so it is drift.
+    assert_eq!(causes, [Cause::Drift]);
+    world.converge(&desired);
+    if let Observation::Present(relays) = &mut world.observed.relays {
+        let gone = *relays.exits.keys().next_back().unwrap();
+        relays.exits.remove(&gone);
+    }
+    let causes: Vec<Cause> = world.plan(&desired).steps.iter().map(|step| step.cause).collect();
+    assert_eq!(causes, [Cause::Consensus]);
+}
