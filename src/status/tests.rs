@@ -353,6 +353,17 @@ fn every_state_of_a_node_has_its_world() {
 }
 
 #[test]
+fn a_node_that_is_on_its_way_passes_on_what_tor_warns_of() {
+    let world = bent(|world| {
+        world.control("eu-1").bootstrap.progress = 10;
+        world.control("eu-1").bootstrap.warning = Some("Connection refused".to_owned());
+    });
+    let status = world.status();
+    let trouble = status.node(&"eu-1".parse().unwrap()).unwrap().trouble();
+    assert_eq!(trouble, Some("bootstrapping, 10 %: Done; tor warns: Connection refused"));
+}
+
+#[test]
 fn a_node_says_where_it_leaves_from() {
     let mut world = World::healthy(3);
     let node = |world: &World| world.status().nodes[0].clone();

@@ -61,7 +61,7 @@ fn chromium() -> Option<PathBuf> {
     let candidates = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
     let found = candidates.into_iter().find(|candidate| candidate.is_file());
     if found.is_none() {
-        println!("skipped: there is no Chromium in PATH (Debian: apt install chromium)");
+        eprintln!("skipped: there is no Chromium in PATH (Debian: apt install chromium)");
     }
     found
 }
@@ -188,8 +188,8 @@ async fn a_browser_shows_a_broken_host() {
         &document,
         &[
             "Node us-0 failed: tor refuses the torrc of us-0: &lt;b&gt;Unknown option&lt;/b&gt;.</h1>",
-            "+ node eu-3: will be started: its tor is not running",
-            "tor is at 45%: Done",
+            "+ node eu-3 will be started: its tor is not running",
+            "bootstrapping, 45 %: Done",
             "6 / 9",
         ],
     );
