@@ -3,11 +3,11 @@
 //! This is the only room that prints, and the only one that knows exit codes.
 
 pub mod arguments;
+pub mod demo;
 pub mod output;
 
 mod apply;
 mod completions;
-mod demo;
 mod diff;
 mod down;
 mod drift;

@@ -11,6 +11,7 @@ mod state;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -21,9 +22,9 @@ use crate::error::{Classify, Kind};
 use crate::firewall::Firewall;
 use crate::reconcile::memory::MemoryError;
 use crate::source::SourceError;
+use crate::status::Status;
 use crate::status::http::{self, Shared};
 use crate::tor::Tor;
-use crate::status::Status;
 
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
@@ -74,7 +75,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let _lock = RuntimeLock::take(&settings.runtime_dir)?;
     let wakeups = Wakeups::default();
     let stop = CancellationToken::new();
-    let mut state = State::new(&settings).await?;
+    let mut state = State::new(&settings);
     let _watch = state.watch_source(&wakeups);
 
     let http = serve_http(&settings, &state, stop.clone()).await?;
@@ -207,10 +208,9 @@ async fn serve_http(
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, DaemonError> {
     let address = settings.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     tracing::info!(%address, "the status page listens");
-    let shared = Shared { status: state.subscribe(), metrics: state.metrics() };
+    let shared = Shared { status: state.subscribe(), metrics: state.metrics(), now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 

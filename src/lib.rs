@@ -7,7 +7,7 @@
 //! | task | reads | writes |
 //! |---|---|---|
 //! | `daemon` loop | the wake-up channel and the resync timer | nothing: it calls `reconcile` and publishes its outcome |
-//! | [`source`] watcher | the file's directory, or the local repository's refs | the wake-up channel |
+//! | `source` watcher | the file's directory, or the local repository's refs | the wake-up channel |
 //! | [`tor`] actor, one per instance | the control socket, a pidfd | the wake-up channel; answers commands |
 //! | [`firewall`] listener | netlink's rule generations | the wake-up channel |
 //! | `status::http` server | the published `status::Status` | nothing, ever |
@@ -31,11 +31,14 @@
 
 pub mod apply;
 pub mod audit;
+pub mod cli;
+pub mod daemon;
 pub mod desired;
 pub mod error;
 pub mod firewall;
 pub mod observe;
 pub mod plan;
+pub mod reconcile;
 pub mod source;
 pub mod status;
 pub mod sys;

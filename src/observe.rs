@@ -4,6 +4,9 @@
 //! Every object is absent, present or unknown, and unknown is never taken for absent: what could not be observed is
 //! neither destroyed nor replaced nor started a second time.
 
+pub mod collect;
+pub mod listeners;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;

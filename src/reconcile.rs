@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use crate::apply::{self, Drivers, Outcome};
 use crate::desired::{Desired, SelfHeal};
-use crate::firewall::model::Guard;
 use crate::observe::Observed;
 use crate::observe::collect::{Scope, observe};
 use crate::plan::{Applied, Cause, Plan, Step, Wish, plan};
@@ -122,16 +121,11 @@ impl Reconciler {
     }
 }
 
-fn wish<'a>(
-    applied: &'a Applied,
-    layout: &'a Layout,
-    panel_port: Option<u16>,
-    desired: &'a Desired,
-) -> Wish<'a> {
+fn wish<'a>(applied: &'a Applied, layout: &'a Layout, panel_port: Option<u16>, desired: &'a Desired) -> Wish<'a> {
     Wish { desired, applied, layout, panel_port }
 }
 
 fn scope(wish: &Wish<'_>) -> Scope {
     let addresses = wish.desired.pools.iter().flat_map(|pool| pool.nodes()).map(|node| node.socks).collect();
-    Scope { guard: wish.guard().unwrap_or_else(Guard::default), addresses }
+    Scope { guard: wish.guard().unwrap_or_default(), addresses }
 }

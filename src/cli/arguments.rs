@@ -77,7 +77,7 @@ pub enum Format {
 impl SourceArguments {
     /// Says where the desired state comes from.
     pub fn spec(&self) -> anyhow::Result<SourceSpec> {
-        SourceSpec::parse(&self.source, &self.branch, &self.path).context("cannot use --source")
+        SourceSpec::from_options(&self.source, &self.branch, &self.path).context("cannot use --source")
     }
 
     /// Opens the source.

@@ -47,7 +47,7 @@ fn wished(candidate: Candidate) -> anyhow::Result<Wished> {
     match load::load(&candidate.file, &candidate.bytes) {
         Ok(Loaded { desired, .. }) => Ok(Wished { revision: candidate.revision, desired, bytes: candidate.bytes }),
         Err(invalid) => {
-            output::talk(&invalid.render(&candidate.bytes));
+            output::diagnostics(&invalid.diagnostics, &String::from_utf8_lossy(&candidate.bytes));
             let message = format!("{} is not a valid desired state; nothing was changed", candidate.file);
             Err(Told { kind: Kind::Desired, message }.into())
         }
@@ -62,9 +62,10 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         geoip: settings.geoip.clone(),
         geoip6: settings.geoip6.clone(),
     });
-    let firewall = match firewall::select::select(desired.firewall.driver).await {
+    let choice = desired.firewall.driver;
+    let firewall = match firewall::select::select(choice).await {
         Ok(driver) => driver,
-        Err(error) => firewall::select::unavailable(chain(&error)),
+        Err(error) => firewall::select::unavailable(choice, chain(&error)),
     };
     Reconciler {
         drivers: Drivers { tor: std::sync::Arc::new(tor), firewall },

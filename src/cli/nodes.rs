@@ -34,7 +34,8 @@ pub(super) fn text(nodes: &serde_json::Value) -> String {
     };
     let row = |node: &serde_json::Value| {
         let exit = &node["exit"];
-        let columns = [&node["name"], &node["socks"], &node["state"], &exit["country"], &exit["ip"], &node["latency_ms"]];
+        let columns =
+            [&node["name"], &node["socks"], &node["state"], &exit["country"], &exit["ip"], &node["latency_ms"]];
         columns.into_iter().map(field).collect()
     };
     let rows = nodes["nodes"].as_array().map(|nodes| nodes.iter().map(row).collect()).unwrap_or_default();

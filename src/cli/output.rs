@@ -4,6 +4,8 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::desired::diagnostic::{Diagnostic, Look};
+
 /// Prints data, with a line end.
 pub fn data(text: &str) {
     // A closed pipe is the reader's choice, not an error of ours.
@@ -18,7 +20,12 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Says something to the person at the terminal.
 pub fn talk(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.strip_suffix('\n').unwrap_or(text));
+}
+
+/// Tells what somebody should know about a desired state, with the lines it is about.
+pub fn diagnostics(found: &[Diagnostic], text: &str) {
+    found.iter().for_each(|diagnostic| talk(&format!("{}\n", diagnostic.render_as(text, Look::Coloured))));
 }
 
 /// Starts the log on standard error; `EXITPOOL_LOG` has the levels, as in `info,exitpool::tor=debug`.
@@ -34,7 +41,7 @@ pub fn start_log(format: super::Format) {
 /// Lays rows out in columns, two spaces apart.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
     table.add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

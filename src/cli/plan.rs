@@ -33,7 +33,12 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         Format::Text => {
             let steps = look::lines(&plan.steps);
-            output::data(&format!("For {}:\n\n{steps}{}\n{}", wished.revision.short(), document.notes(), plan.counts()));
+            output::data(&format!(
+                "For {}:\n\n{steps}{}\n{}",
+                wished.revision.short(),
+                document.notes(),
+                plan.counts()
+            ));
         }
     }
     let changes = arguments.detailed_exitcode && !plan.steps.is_empty();

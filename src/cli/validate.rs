@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::desired::load::{self, Diagnostic, Loaded};
+use crate::desired::diagnostic::Diagnostic;
+use crate::desired::load::{self, Loaded};
 use crate::error::Kind;
 use crate::source::{Source, SourceSpec};
 
@@ -30,7 +31,7 @@ pub struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let place = arguments.file.as_ref().or(arguments.source.as_ref()).map_or("", String::as_str);
-    let spec = SourceSpec::parse(place, &arguments.branch, &arguments.path)?;
+    let spec = SourceSpec::from_options(place, &arguments.branch, &arguments.path)?;
     let candidate = Source::new(spec).candidate()?;
     let text = String::from_utf8_lossy(&candidate.bytes);
     let (found, verdict) = match load::load(&candidate.file, &candidate.bytes) {
@@ -54,8 +55,6 @@ fn tell(found: &[Diagnostic], text: &str, format: Format) -> anyhow::Result<()> 
     if format == Format::Json {
         return output::json(&found);
     }
-    for diagnostic in found {
-        output::talk(&diagnostic.render(text));
-    }
+    output::diagnostics(found, text);
     Ok(())
 }

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Outcome;
-use crate::status::{ConditionStatus, ConditionType, Note, Status, wire};
+use crate::status::wire::{NodesDocument, StatusDocument};
+use crate::status::{ConditionStatus, ConditionType, Note, Status};
 
 use super::StatusReceiver;
 use super::wake::{Cause, Wakeups};
@@ -182,10 +183,14 @@ impl Report {
         Self {
             converged: status.condition_status(ConditionType::Ready) == ConditionStatus::True,
             applied: status.last_pass.iter().flat_map(|pass| pass.applied.iter().map(ToString::to_string)).collect(),
-            failures: status.failures.iter().map(|(object, failure)| format!("{object}: {}", failure.message)).collect(),
+            failures: status
+                .failures
+                .iter()
+                .map(|(object, failure)| format!("{object}: {}", failure.message))
+                .collect(),
             left: drifted.chain(open.into_iter().flatten().map(sentence)).collect(),
-            status: serde_json::to_value(wire::Status::from(status)).unwrap_or_default(),
-            nodes: serde_json::to_value(wire::Nodes::from(status)).unwrap_or_default(),
+            status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
+            nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
         }
     }
 
@@ -217,9 +222,8 @@ async fn read_question(stream: &mut UnixStream) -> Option<Question> {
 /// Asks the daemon of a runtime directory.
 pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> {
     let path = runtime_dir.join(FILE);
-    let mut stream = UnixStream::connect(&path)
-        .await
-        .map_err(|source| SocketError::Absent { path: path.clone(), source })?;
+    let mut stream =
+        UnixStream::connect(&path).await.map_err(|source| SocketError::Absent { path: path.clone(), source })?;
     let silent = || SocketError::Silent { path: path.clone() };
     let mut line = serde_json::to_vec(&Question { verb }).map_err(|_| silent())?;
     line.push(b'\n');

@@ -17,17 +17,17 @@ use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::reconcile::memory::{Accepted, Memory};
 use crate::reconcile::{self, Reconciler, Settled};
-use crate::source::{Candidate, Source, Watch};
+use crate::source::{self, Candidate, Source, Watch};
 use crate::status::metrics::Metrics;
 use crate::status::{self, Fault, Inputs, PassResult, SourceError, SourceState, Status};
 use crate::sys::addresses;
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 
+use super::StatusReceiver;
 use super::settings::Settings;
 use super::socket::Report;
 use super::wake::{Cause, Wakeups};
-use super::{DaemonError, StatusReceiver};
 
 /// How long a source that cannot be watched is left alone between two looks.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub(super) struct State {
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
     memory: Memory,
-    audit: Audit,
+    audit: Option<Audit>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     published: watch::Sender<Arc<Status>>,
@@ -57,7 +57,7 @@ struct InForce {
 }
 
 impl State {
-    pub(super) async fn new(settings: &Settings) -> Result<Self, DaemonError> {
+    pub(super) fn new(settings: &Settings) -> Self {
         let memory = Memory::new(&settings.state_dir);
         let tor = TorDriver::new(TorSettings {
             tor: settings.tor.clone(),
@@ -84,7 +84,7 @@ impl State {
             in_force: None,
             reconciler,
             driver: None,
-            audit: Audit::open(&settings.state_dir.join("audit.sqlite")),
+            audit: open_audit(settings),
             memory,
             addresses,
             converged: None,
@@ -93,7 +93,7 @@ impl State {
             watched: false,
         };
         state.recall();
-        Ok(state)
+        state
     }
 
     /// Takes up the desired state that was in force when the last daemon ended.
@@ -167,7 +167,7 @@ impl State {
                 if self.seen.error.as_ref().is_none_or(|seen| seen.message != message) {
                     tracing::warn!(error = message, "cannot read the source; what is in force stays in force");
                 }
-                self.seen.error = Some(SourceError { fault: error.fault(), message });
+                self.seen.error = Some(SourceError { fault: fault(&error), message });
                 return;
             }
         };
@@ -185,7 +185,7 @@ impl State {
         let revision = candidate.revision;
         match load::load(&candidate.file, &candidate.bytes) {
             Ok(Loaded { desired, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!(%revision, "{warning}"));
+                warnings.iter().for_each(|warning| tracing::warn!(%revision, "{}", warning.one_line()));
                 tracing::info!(%revision, "accepted a new revision");
                 let accepted = Accepted { revision: revision.clone(), bytes: candidate.bytes };
                 if let Err(error) = self.memory.remember_accepted(&accepted) {
@@ -216,15 +216,15 @@ impl State {
                 self.driver = Some(choice);
             }
             Err(error) => {
-                self.reconciler.drivers.firewall = firewall::select::unavailable(chain(&error));
+                self.reconciler.drivers.firewall = firewall::select::unavailable(choice, chain(&error));
                 self.driver = None;
             }
         }
     }
 
     fn remember(&mut self, pass: &reconcile::Pass, revision: &Revision) {
-        for outcome in &pass.outcomes {
-            self.audit.append(record(outcome, revision));
+        for (outcome, audit) in pass.outcomes.iter().zip(self.audit.iter().cycle()) {
+            audit.append(record(outcome, revision));
         }
         if pass.left.is_converged() {
             self.converged = Some(revision.clone());
@@ -236,13 +236,7 @@ impl State {
         }
     }
 
-    fn publish(
-        &mut self,
-        desired: Option<&Desired>,
-        pass: Option<&status::Pass>,
-        observed: &Observed,
-        plan: &Plan,
-    ) {
+    fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
         let status = status::of(&Inputs {
@@ -278,6 +272,25 @@ impl State {
         self.memory.forget();
         Report::of_down(&outcomes)
     }
+}
+
+/// What sort of thing is wrong with the source.
+fn fault(error: &source::SourceError) -> Fault {
+    use source::SourceError as Error;
+    match error {
+        Error::Unreadable { .. } | Error::NotOwned { .. } | Error::Repository { .. } | Error::Watch { .. } => {
+            Fault::Unreachable
+        }
+        Error::TooLarge { .. } => Fault::Malformed,
+        _ => Fault::Missing,
+    }
+}
+
+/// Opens the audit trail; without it the pool goes on, and the log says what is missing.
+fn open_audit(settings: &Settings) -> Option<Audit> {
+    Audit::open(&settings.state_dir.join("audit.sqlite"))
+        .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
+        .ok()
 }
 
 /// What the status tells of a pass.

@@ -111,7 +111,8 @@ fn pause(tries: u32, object: &Object) -> Duration {
         return Duration::ZERO;
     };
     let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings.min(16))).min(LONGEST_PAUSE);
-    let spread = object.to_string().bytes().fold(tries, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100;
+    let spread =
+        object.to_string().bytes().fold(tries, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100;
     pause + pause / 1_000 * spread
 }
 

@@ -61,7 +61,7 @@ fn chromium() -> Option<PathBuf> {
     let candidates = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
     let found = candidates.into_iter().find(|candidate| candidate.is_file());
     if found.is_none() {
-        eprintln!("skipped: there is no Chromium in PATH (Debian: apt install chromium)");
+        crate::support::skip("there is no Chromium in PATH (Debian: apt install chromium)");
     }
     found
 }
