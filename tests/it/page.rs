@@ -10,7 +10,7 @@ use std::time::Duration;
 use exitpool::error::Kind;
 use exitpool::plan::step::{Action, Cause, Object, Step};
 use exitpool::status::http::{Shared, serve};
-use exitpool::status::{Failure, Fault, Metrics, SourceError, Status};
+use exitpool::status::{Activity, Failure, Fault, Metrics, SourceError, Status};
 use exitpool::{desired, firewall, observe, plan, status, tor};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -127,7 +127,7 @@ async fn document(status: Status) -> Option<String> {
 
 /// The page is one request: nothing is loaded after it, not even an icon.
 fn assert_one_request(metrics: &Metrics) {
-    let text = metrics.text(noon());
+    let text = metrics.text(Activity::Idle, noon());
     let asked: Vec<&str> =
         text.lines().filter(|line| line.starts_with("api_requests_total{") && !line.ends_with(" 0")).collect();
     assert_eq!(asked, ["api_requests_total{endpoint=\"/\",method=\"GET\",status=\"200\"} 1"]);
