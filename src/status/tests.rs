@@ -140,6 +140,10 @@ fn reconciling_says_that_work_is_left() {
         world.plan.waiting.push(Wait { object: object("eu-1"), reason: WaitReason::Circuit });
     };
     assert_eq!(verdict(&bent(wait), Reconciling), Some((True, Reason::Progressing)));
+    let mut young = World::without_revision();
+    assert_eq!(verdict(&young, Reconciling), Some((True, Reason::Progressing)), "it waits for a revision");
+    young.source.error = Some(source_error(Fault::Malformed));
+    assert_eq!(verdict(&young, Reconciling), Some((False, Reason::BuildFailed)), "and for somebody to correct it");
     let retried = bent(|world| {
         world.plan.steps.push(start("eu-1", Cause::Change));
         world.failures.insert(object("eu-1"), failure(2, Some(noon())));
@@ -346,6 +350,17 @@ fn every_state_of_a_node_has_its_world() {
             status.nodes.iter().filter(|other| other.name != node.name).map(|o| o.state).collect();
         assert_eq!(others, [NodeState::Ready; 2], "{name}: the others are left out of it");
     }
+}
+
+#[test]
+fn a_node_that_is_on_its_way_passes_on_what_tor_warns_of() {
+    let world = bent(|world| {
+        world.control("eu-1").bootstrap.progress = 10;
+        world.control("eu-1").bootstrap.warning = Some("Connection refused".to_owned());
+    });
+    let status = world.status();
+    let trouble = status.node(&"eu-1".parse().unwrap()).unwrap().trouble();
+    assert_eq!(trouble, Some("bootstrapping, 10 %: Done; tor warns: Connection refused"));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn the_drift_document_tells_what_is_left_and_what_was_repaired() {
     let item = |name: &str| {
         json!({
             "kind": "instance", "name": name, "since": "2026-03-01T12:00:00.000Z",
-            "message": format!("+ node {name}: will be started: its tor is not running"),
+            "message": step(name).to_string(),
         })
     };
     assert_eq!(document, json!({"drifted": true, "items": [item("eu-0")], "repaired": [item("eu-1")]}));
