@@ -36,7 +36,7 @@ use crate::desired::{PoolName, Revision};
 use crate::firewall::model::Guard;
 use crate::plan::step::Object;
 pub use condition::{Condition, ConditionStatus, ConditionType};
-pub use drift::{Drift, DriftItem};
+pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use inputs::{
     Failure, Failures, Fault, Inputs, Pass, PassResult, Signatures, SourceError, SourceState, Suspension,

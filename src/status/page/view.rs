@@ -10,7 +10,8 @@ use super::{Refresh, Visit};
 use crate::firewall::model::{Guard, Ports};
 use crate::status::wire::{ObjectDocument, rfc3339};
 use crate::status::{
-    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Severity, Status,
+    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Repair,
+    Severity, Status,
 };
 use nodes::{Legend, NodeView, PoolView};
 
@@ -139,7 +140,7 @@ impl View {
             conditions: status.conditions.iter().map(|condition| row(condition, &time)).collect(),
             notes: notes(status),
             drift: status.drift.items.iter().map(|item| drift(item, &time)).collect(),
-            repaired: status.drift.repaired.iter().map(|item| drift(item, &time)).collect(),
+            repaired: status.drift.lately.iter().map(|repair| repaired(repair, &time)).collect(),
             healing: match status.healing {
                 Healing::Removes => "Drift is removed by the next pass.",
                 Healing::Reports => "Drift is reported and left alone, since reconcile.self_heal is `report`.",
@@ -294,6 +295,10 @@ fn notes(status: &Status) -> Vec<NoteView> {
 
 fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
     DriftView { message: item.sentence.clone(), since: time(item.since) }
+}
+
+fn repaired(repair: &Repair, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
+    DriftView { message: repair.item.sentence.clone(), since: time(repair.at) }
 }
 
 fn firewall(status: &Status) -> FirewallView {

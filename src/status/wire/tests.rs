@@ -103,7 +103,9 @@ fn the_drift_document_tells_what_is_left_and_what_was_repaired() {
             "message": step(name).to_string(),
         })
     };
-    assert_eq!(document, json!({"drifted": true, "items": [item("eu-0")], "repaired": [item("eu-1")]}));
+    let mut repaired = item("eu-1");
+    repaired["repaired_at"] = repaired["since"].clone();
+    assert_eq!(document, json!({"drifted": true, "items": [item("eu-0")], "repaired": [repaired]}));
 }
 
 #[test]
