@@ -161,8 +161,7 @@ impl Metrics {
     }
 
     fn publish_source(&self, status: &Status) {
-        let refused = status.source.error.as_ref().is_some_and(|error| error.fault.is_refusal());
-        let successful = status.source.accepted.is_some() && !refused;
+        let successful = status.source.accepted.is_some() && status.source.error.is_none();
         self.series.last_reload_successful.set(i64::from(successful));
         self.series.last_reload_success_timestamp.set(seconds(status.accepted_since));
         self.series.source_last_success_timestamp.set(seconds(status.source.last_success));

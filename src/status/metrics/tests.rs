@@ -116,6 +116,10 @@ fn a_refused_revision_shows() {
     assert_eq!(value(&healthy, "exitpool_source_last_success_timestamp_seconds"), Some(1_772_366_400.0));
     let broken = published(&World { source: refused(), ..World::healthy(3) });
     assert_eq!(value(&broken, "exitpool_config_last_reload_successful"), Some(0.0));
+    let missing = SourceError { fault: Fault::Missing, message: "pool.yaml is not in the commit".to_owned() };
+    let gone = World::healthy(3);
+    let gone = World { source: SourceState { error: Some(missing), ..gone.source.clone() }, ..gone };
+    assert_eq!(value(&published(&gone), "exitpool_config_last_reload_successful"), Some(0.0));
     assert_eq!(value(&broken, "exitpool_source_rejected_total{reason=\"malformed\"}"), Some(1.0));
     assert_eq!(value(&broken, "exitpool_condition{status=\"True\",type=\"Stalled\"}"), Some(1.0));
     assert_eq!(value(&broken, "exitpool_condition{status=\"False\",type=\"Stalled\"}"), Some(0.0));
