@@ -74,7 +74,9 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
             None | Some([]) => unseen(&paths).await,
             Some([oldest, extra @ ..]) => {
                 // tor locks its DataDirectory, so the younger ones end by themselves.
-                extra.iter().for_each(|it| tracing::warn!(instance = %name, pid = it.pid, "a second tor of one instance"));
+                extra
+                    .iter()
+                    .for_each(|it| tracing::warn!(instance = %name, pid = it.pid, "a second tor of one instance"));
                 Observation::Present(oldest.clone())
             }
         },
