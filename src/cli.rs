@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod demo;
 pub mod output;
+pub mod reference;
 
 mod apply;
 mod completions;
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
 use crate::error::{Kind, chain};
 
 pub use arguments::{Format, Host, SourceArguments};
+pub use reference::reference;
 
 /// Keeps a Linux host's pool of Tor SOCKS5 proxies as a YAML file in Git says it should be
 #[derive(Debug, Parser)]

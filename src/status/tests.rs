@@ -14,18 +14,12 @@ use crate::{desired, firewall, observe, plan, status, tor};
 #[path = "../../tests/it/world.rs"]
 pub mod world;
 
-use world::{World, noon, revision};
+#[path = "../../tests/it/committed.rs"]
+mod committed;
 
-/// Checks that a committed file is what the code generates; with `EXITPOOL_UPDATE=1` it is written instead.
-pub fn generated(path: &str, text: &str) {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("EXITPOOL_UPDATE").is_some_and(|value| value == "1") {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, text).unwrap();
-    }
-    let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == text, "{path} is stale: run the tests once with EXITPOOL_UPDATE=1, and commit it");
-}
+pub use committed::generated;
+
+use world::{World, noon, revision};
 
 fn object(name: &str) -> Object {
     if name == "guard" { Object::Guard } else { Object::Instance(name.parse().unwrap()) }

@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
+use crate::support::skip;
+
 use super::page::Served;
 use super::page::world::World;
 use super::support::skip;

@@ -123,6 +123,6 @@ fn the_events_document_tells_what_happened() {
 #[test]
 fn the_committed_schemas_are_those_of_the_types() {
     for (name, schema) in schemas() {
-        generated(&format!("schema/{name}"), &format!("{}\n", serde_json::to_string_pretty(&schema).unwrap()));
+        generated(format!("schema/{name}"), &format!("{}\n", serde_json::to_string_pretty(&schema).unwrap()));
     }
 }
