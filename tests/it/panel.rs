@@ -14,7 +14,6 @@ use crate::support::skip;
 
 use super::page::Served;
 use super::page::world::World;
-use super::support::skip;
 
 /// Set by the test for its second half, which runs inside the namespace.
 const INSIDE: &str = "EXITPOOL_TEST_INSIDE_NAMESPACE";
