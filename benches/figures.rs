@@ -29,7 +29,6 @@ pub enum Amount {
 }
 
 /// What a figure should stay within.
-#[derive(Clone, Copy)]
 pub enum Target {
     /// So many times what stands beside it.
     Times(f64),

@@ -15,8 +15,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use exitpool::desired::Desired;
-use exitpool::desired::load::load;
 use exitpool::desired::Fingerprint;
+use exitpool::desired::load::load;
 use exitpool::observe::Observation;
 use exitpool::plan::{Wish, plan};
 use figures::{Amount, Figure, Target, median};
@@ -60,7 +60,10 @@ impl Host {
              access: {{socks: [192.0.2.0/24]}}\n"
         );
         let desired = load("pool.yaml", document.as_bytes()).unwrap().desired;
-        let mut world = World::new(&["de", "nl", "us", "fr"]);
+        let mut world = World::new(&[
+            "de", "nl", "us", "fr", "se", "ch", "at", "pl", "ro", "fi", "no", "ca", "gb", "cz", "lu", "is", "dk", "es",
+            "it", "jp",
+        ]);
         populate(&mut world);
         world.converge(&desired);
         let reconciler = model::reconciler(&world);
@@ -69,7 +72,8 @@ impl Host {
 
     fn measure(&mut self, runtime: &tokio::runtime::Runtime) {
         let layout = world::layout();
-        let wish = Wish { desired: &self.desired, applied: &self.world.applied, layout: &layout, panel_port: Some(8080) };
+        let wish =
+            Wish { desired: &self.desired, applied: &self.world.applied, layout: &layout, panel_port: Some(8080) };
         let (made, took) = timed(|| plan(black_box(&wish), black_box(&self.world.observed)));
         assert!(made.steps.is_empty(), "the host is not converged: {:?}", made.steps.first());
         self.plans.push(took);
@@ -100,18 +104,25 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// Each figure stands beside ten times the one of a tenth of its nodes: a ratio of one is linear.
 fn table(hosts: &[Host]) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for (what, times) in [("plan", (|host: &Host| host.plans.clone()) as fn(&Host) -> _), ("pass", |host| host.passes.clone())] {
+    for (what, times) in
+        [("plan", (|host: &Host| host.plans.clone()) as fn(&Host) -> _), ("pass", |host| host.passes.clone())]
+    {
         let mut smaller: Option<Duration> = None;
         for host in hosts {
             let measured = median(times(host));
-            let most = MOST_PER_HUNDRED * host.nodes / 100;
+            let most = MOST_PER_HUNDRED * host.nodes.div_ceil(100);
             let name = format!("{what}, {} nodes", host.nodes);
             let target = Target::Below(Amount::Time(most));
             figures.push(Figure { name, measured: Amount::Time(measured), beside: None, target });
             if let Some(smaller) = smaller.replace(measured) {
                 let name = format!("  beside ten times {what}, {} nodes", host.nodes / 10);
                 let beside = Some(Amount::Time(smaller * 10));
-                figures.push(Figure { name, measured: Amount::Time(measured), beside, target: Target::Times(MOST_GROWTH) });
+                figures.push(Figure {
+                    name,
+                    measured: Amount::Time(measured),
+                    beside,
+                    target: Target::Times(MOST_GROWTH),
+                });
             }
         }
     }

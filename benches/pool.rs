@@ -3,7 +3,12 @@
 //! `cargo bench --bench pool` (as root). Each time stands beside the one of a bare tor on the same network, measured
 //! just before it: the machine's speed and load of the moment are in both.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a bench prints, and nobody handles its errors")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints, and nobody handles its errors"
+)]
 
 #[path = "pool/bare.rs"]
 mod bare;
@@ -59,7 +64,9 @@ async fn starts(host: &mut Host) -> Vec<Figure> {
         small.push(host.grow_from_nothing(SMALL).await);
         bare.push(BareTor::new(&host.stage).start().await);
         large.push(host.grow_from_nothing(LARGE).await);
-        eprintln!("starts, round {round} of {ROUNDS}: bare {bare:.2?}, {SMALL} nodes {small:.2?}, {LARGE} nodes {large:.2?}");
+        eprintln!(
+            "starts, round {round} of {ROUNDS}: bare {bare:.2?}, {SMALL} nodes {small:.2?}, {LARGE} nodes {large:.2?}"
+        );
     }
     let bare = Amount::Time(median(bare));
     let figure = |nodes: u16, times, target| Figure {
@@ -78,7 +85,12 @@ async fn costs(host: &mut Host) -> Vec<Figure> {
     let per_pass = cost::of(pid, || host.passes(PASSES)).await;
     let idle = cost::of(pid, || tokio::time::sleep(IDLE)).await;
     let percent = |time: Duration| Amount::CorePercent(time.as_secs_f64() / IDLE.as_secs_f64() * 100.0);
-    let figure = |name: &str, measured, target| Figure { name: format!("{name}, {LARGE} nodes"), measured, beside: None, target };
+    let figure = |name: &str, measured, target| Figure {
+        name: format!("{name}, {LARGE} nodes"),
+        measured,
+        beside: None,
+        target,
+    };
     let below = |amount| Target::Below(amount);
     vec![
         figure("CPU of a pass", Amount::Time(per_pass.own / PASSES), below(Amount::Time(Duration::from_millis(50)))),

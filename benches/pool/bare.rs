@@ -10,7 +10,7 @@ use exitpool::testnet::Testnet;
 use tokio::process::{Child, Command};
 
 /// The longest that one start may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often its log is read.
 const STEP: Duration = Duration::from_millis(5);
 /// What tor says once it has built its first circuit.
@@ -25,7 +25,9 @@ pub struct BareTor<'a> {
 
 impl<'a> BareTor<'a> {
     pub fn new(stage: &'a Stage) -> Self {
-        Self { network: stage.network(), directory: tempfile::tempdir().unwrap(), child: None }
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("torrc"), "").unwrap();
+        Self { network: stage.network(), directory, child: None }
     }
 
     /// Kills the one that runs, starts one with what it has left, and gives the time until it can carry a request.
@@ -37,7 +39,8 @@ impl<'a> BareTor<'a> {
         let begun = Instant::now();
         self.child = Some(self.command().spawn().unwrap());
         while !fs::read_to_string(self.log()).is_ok_and(|log| log.contains(DONE)) {
-            assert!(begun.elapsed() < PATIENCE, "the bare tor did not start");
+            let log = || fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(begun.elapsed() < PATIENCE, "the bare tor did not start:\n{}", log());
             tokio::time::sleep(STEP).await;
         }
         begun.elapsed()
@@ -46,7 +49,7 @@ impl<'a> BareTor<'a> {
     fn command(&self) -> Command {
         let mut command = self.network.command("tor");
         let path = |name: &str| self.directory.path().join(name).display().to_string();
-        command.arg("--defaults-torrc").arg(self.network.torrc_defaults()).args(["-f", "/dev/null"]);
+        command.arg("--defaults-torrc").arg(self.network.torrc_defaults()).args(["-f", &path("torrc")]);
         command.args(["--DataDirectory", &path("data"), "--Log", &format!("notice file {}", path("log"))]);
         // As the nodes' tors: no table of countries, one port.
         command.args(["--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null", "--SocksPort", "auto"]);

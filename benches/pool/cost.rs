@@ -25,7 +25,8 @@ fn used(pid: u32) -> Cost {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: Vec<u64> = fields[11..15].iter().map(|field| field.parse().unwrap()).collect();
-    let time = |ticks: u64| Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
+    let time =
+        |ticks: u64| Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
     Cost { own: time(ticks[0] + ticks[1]), children: time(ticks[2] + ticks[3]) }
 }
 

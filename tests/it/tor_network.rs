@@ -168,7 +168,7 @@ fn assert_relays(place: &Place, relays: &Relays) {
 
 /// Opens the instance's port with these exits, and checks that tor runs as it was told.
 async fn give(driver: &TorDriver, instance: &Instance, torrc: &str, exits: BTreeSet<Fingerprint>) {
-    let wanted = options::wanted(instance, &ExitChoice::Only(exits), torrc);
+    let wanted = options::wanted(instance, &ExitChoice::Only(ExitNodes::of(&exits).unwrap()), torrc);
     let running = control_of(&driver.observe().await, &instance.name).options;
     let changes = options::difference(&wanted, &running);
     driver.set_options(&instance.name, &changes).await.unwrap();
