@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and has nobody to report errors to")]
 
+#[expect(dead_code, reason = "the other bench needs more of it")]
 mod figures;
 #[path = "pass/model.rs"]
 mod model;

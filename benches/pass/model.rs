@@ -46,6 +46,8 @@ impl Tor for Model {
         TorObservation { instances: observed.instances, relays: observed.relays, program: observed.tor }
     }
 
+    fn forget(&self) {}
+
     async fn start(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
         self.instance(name, Action::StartInstance { torrc: torrc.to_owned(), fresh: true });
         Ok(())

@@ -13,7 +13,7 @@ use exitpool::observe::{Control, Observation};
 use exitpool::testnet::{Exit, Peer, Spec, Testnet};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::layout::Layout;
-use exitpool::tor::options::{self, ExitChoice};
+use exitpool::tor::options::{self, ExitChoice, ExitNodes};
 use exitpool::tor::relays::Relays;
 use exitpool::tor::{Tor, TorObservation, torrc};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
