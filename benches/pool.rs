@@ -49,9 +49,9 @@ fn main() {
 
 async fn measure() {
     let mut host = Host::start().await;
-    let mut figures = starts(&mut host).await;
+    let mut figures = kills(&mut host).await;
+    figures.extend(starts(&mut host).await);
     figures.extend(costs(&mut host).await);
-    figures.extend(kills(&mut host).await);
     host.strike().await;
     figures::print("A real pool on a private Tor network", &figures);
 }

@@ -134,8 +134,10 @@ async fn pass_after_pass(
             state.forget();
         }
         let due = state.pass().await;
-        let report = Report::of(&state.subscribe().borrow());
-        others.into_iter().for_each(|request| request.answer(&report));
+        if !others.is_empty() {
+            let report = Report::of(&state.subscribe().borrow());
+            others.into_iter().for_each(|request| request.answer(&report));
+        }
         firewall.follow(state.firewall(), wakeups);
 
         tokio::select! {
