@@ -9,8 +9,8 @@ declare -A package=(
 )
 commands=(cc make git tor tor-gencert nft ip setpriv curl)
 if [ "${1:-run}" = test ]; then
-    package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
-    commands+=(chromium strace ping)
+    package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping [systemd-analyze]=systemd
+    commands+=(chromium strace ping systemd-analyze)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

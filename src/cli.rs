@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod demo;
 pub mod output;
+pub mod reference;
 
 mod apply;
 mod completions;
@@ -28,10 +29,18 @@ use clap::{Parser, Subcommand};
 use crate::error::{Kind, chain};
 
 pub use arguments::{Format, Host, SourceArguments};
+pub use reference::reference;
 
 /// Keeps a Linux host's pool of Tor SOCKS5 proxies as a YAML file in Git says it should be
 #[derive(Debug, Parser)]
-#[command(name = "exitpool", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "exitpool",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    // A wrapper script's flags can be said again behind it: the last one counts.
+    args_override_self = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -6,12 +6,13 @@
 //!
 //! | task | reads | writes |
 //! |---|---|---|
-//! | `daemon` loop | the wake-up channel and the resync timer | nothing: it calls `reconcile` and publishes its outcome |
-//! | `source` watcher | the file's directory, or the local repository's refs | the wake-up channel |
-//! | [`tor`] actor, one per instance | the control socket, a pidfd | the wake-up channel; answers commands |
-//! | [`firewall`] listener | netlink's rule generations | the wake-up channel |
-//! | `status::http` server | the published `status::Status` | nothing, ever |
-//! | `cli::socket` server | the AF_UNIX socket in the runtime directory | the wake-up channel and the daemon's requests |
+//! | [`daemon`]'s loop | the wake-up channel and the resync timer | nothing: it lets [`reconcile`] pass and publishes the outcome |
+//! | [`source`]'s watcher | the file's directory, or the repository's refs | the wake-up channel |
+//! | [`tor`]'s actors, one per instance | the control socket, a pidfd | the wake-up channel; they answer commands |
+//! | [`firewall`]'s listener | netlink's rule generations | the wake-up channel |
+//! | [`status::http`]'s server | the published [`status::Status`] | nothing, ever |
+//! | [`daemon::socket`]'s server | the AF_UNIX socket in the runtime directory | the wake-up channel, and the daemon's requests |
+//! | [`audit`]'s writer | the outcomes of steps | an append-only database that nothing reads to decide |
 //!
 //! A wake-up carries no payload: it means 'look again'. A pass then observes the world, plans the
 //! difference to the desired state, applies it, verifies by observing and planning again, and publishes.

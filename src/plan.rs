@@ -1,6 +1,6 @@
 //! The decision: what has to be done so that the world is what desired says. Pure: no I/O, no clock.
 //!
-//! `plan` is total: the same desired and observed give the same plan, and a plan on a converged world
+//! [`plan()`] is total: the same desired and observed give the same plan, and a plan on a converged world
 //! is empty. It imports the types of desired and observed, and nothing that can act.
 
 pub mod applied;

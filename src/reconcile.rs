@@ -78,6 +78,7 @@ impl Reconciler {
 
         let due = self.due(desired, &first.plan, started);
         let outcomes = apply::apply(&self.drivers, &due).await;
+        self.drivers.tor.tend().await;
 
         let planned = first.plan.clone();
         let last = if outcomes.is_empty() { first } else { self.look(desired).await };

@@ -1,6 +1,6 @@
 //! The status: what a pass found and did, as one immutable value, and every way in which it is shown.
 //!
-//! `reconcile` makes a [`Status`] after each pass with [`of`], which is pure, and publishes it on a watch channel.
+//! `reconcile` makes a [`Status`] after each pass with [`of()`], which is pure, and publishes it on a watch channel.
 //! Readers (the HTTP server, the page, the metrics, the command line) hold an `Arc` of it and never wait for a pass.
 //!
 //! - [`inputs`] is what a pass hands in; [`condition`], [`node`], [`drift`] and [`event`] are the parts of the value.
@@ -36,7 +36,7 @@ use crate::desired::{PoolName, Revision};
 use crate::firewall::model::Guard;
 use crate::plan::step::Object;
 pub use condition::{Condition, ConditionStatus, ConditionType};
-pub use drift::{Drift, DriftItem};
+pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use inputs::{
     Failure, Failures, Fault, Inputs, Pass, PassResult, Signatures, SourceError, SourceState, Suspension,

@@ -68,6 +68,9 @@ pub trait Tor: Send + Sync {
     /// Stops the process and removes its directories.
     async fn destroy(&self, name: &InstanceName) -> Result<(), TorError>;
 
+    /// Keeps house: cuts what has grown too long. Called by whoever reconciles, never by who only looks.
+    async fn tend(&self);
+
     /// Waits until an instance has something new to say: an event of its control socket, or its death.
     async fn changed(&self);
 }

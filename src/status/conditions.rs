@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
-use super::describe::{count, count_were, describe_block, describe_failure, describe_node, describe_wait, listing};
+use super::describe::{count, count_were, describe_failure, describe_node, listing, reason_of_block};
 use super::drift::{Drift, DriftItem};
 use super::inputs::{Fault, Inputs, Signatures, SourceError};
 use super::node::{self, NodeState, NodeStatus};
@@ -128,12 +128,7 @@ impl Facts<'_> {
     /// The blocks that are certain, as reasons and sentences.
     fn blocks(&self) -> Vec<(Reason, String)> {
         let certain = self.inputs.plan.blocked.iter().filter(|block| !matches!(block.reason, BlockReason::Unknown(_)));
-        certain
-            .map(|block| {
-                let (reason, message) = describe_block(&block.reason);
-                (reason, format!("{}: {message}", block.object))
-            })
-            .collect()
+        certain.map(|block| (reason_of_block(&block.reason), format!("{}: {}", block.object, block.reason))).collect()
     }
 
     fn unobserved(&self) -> Option<Verdict> {
@@ -171,7 +166,7 @@ impl Facts<'_> {
     fn work(&self) -> Option<String> {
         let steps = self.inputs.plan.steps.iter().filter(|step| self.is_due(step)).map(ToString::to_string);
         let waits = &self.inputs.plan.waiting;
-        let waits = waits.iter().map(|wait| format!("{}: {}", wait.object, describe_wait(&wait.reason)));
+        let waits = waits.iter().map(|wait| format!("{}: {}", wait.object, wait.reason));
         let sentences: Vec<String> = steps.chain(waits).collect();
         (!sentences.is_empty()).then(|| listing(&sentences))
     }
@@ -202,7 +197,15 @@ impl Facts<'_> {
         match self.work() {
             Some(work) if retries => Verdict::yes(Reason::ProgressingWithRetry, work),
             Some(work) => Verdict::yes(Reason::Progressing, work),
+            None if self.inputs.desired.is_none() => self.waiting_for_a_revision(),
             None => Verdict::no(Reason::Succeeded, "nothing is left to do"),
+        }
+    }
+
+    fn waiting_for_a_revision(&self) -> Verdict {
+        match self.source_error(Fault::is_refusal) {
+            Some(error) => Verdict::no(error.fault.reason(), "it waits for a revision that it can accept"),
+            None => Verdict::yes(Reason::Progressing, "it waits for a revision"),
         }
     }
 
@@ -370,8 +373,7 @@ impl Facts<'_> {
             return Some(Verdict::no(reason, step.to_string()));
         }
         let block = plan.blocked.iter().find(|block| block.object == Object::Guard)?;
-        let (reason, message) = describe_block(&block.reason);
-        Some(Verdict::no(reason, message))
+        Some(Verdict::no(reason_of_block(&block.reason), block.reason.to_string()))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Sentences: what is said of a node, a failure, a block or a wait, everywhere in the same words.
+//! Sentences: what is said of a node or a failure, everywhere in the same words.
 
 use super::inputs::Failure;
 use super::node::NodeStatus;
 use super::reason::Reason;
-use crate::plan::{BlockReason, WaitReason};
+use crate::plan::BlockReason;
 
 /// Says what a node does, and why.
 pub(super) fn describe_node(node: &NodeStatus) -> String {
@@ -22,34 +22,14 @@ pub(super) fn describe_failure(failure: &Failure) -> String {
     }
 }
 
-/// Says why something cannot be had.
-pub(super) fn describe_block(reason: &BlockReason) -> (Reason, String) {
+/// The reason why something cannot be had.
+pub(super) fn reason_of_block(reason: &BlockReason) -> Reason {
     match reason {
-        BlockReason::Unknown(why) => (Reason::ObservationFailed, why.clone()),
-        BlockReason::Program(why) => (Reason::DependencyNotReady, why.clone()),
-        BlockReason::NoExits { countries } if countries.is_empty() => {
-            (Reason::NoExits, "no exit of the consensus fits the wish".to_owned())
-        }
-        BlockReason::NoExits { countries } => {
-            let countries: Vec<String> = countries.iter().map(ToString::to_string).collect();
-            (Reason::NoExits, format!("no exit of the consensus fits the wish in {}", countries.join(", ")))
-        }
-        BlockReason::PortTaken { address, holder } => {
-            (Reason::PortTaken, format!("{address} is taken by {holder}: stop it, or change socks_port"))
-        }
-        BlockReason::Unguarded => {
-            (Reason::Unguarded, "the guard is not in place, so no port may open that others could reach".to_owned())
-        }
-    }
-}
-
-/// Says what is waited for.
-pub(super) fn describe_wait(reason: &WaitReason) -> String {
-    match reason {
-        WaitReason::Bootstrapping { progress, summary } => format!("tor is at {progress}%: {summary}"),
-        WaitReason::Relays => "the relays are not known yet, so its exits cannot be chosen".to_owned(),
-        WaitReason::Circuit => "it has its exits, and no circuit yet".to_owned(),
-        WaitReason::MaxUnavailable => "it serves, and its change waits until more of its pool is ready".to_owned(),
+        BlockReason::Unknown(_) => Reason::ObservationFailed,
+        BlockReason::Program(_) => Reason::DependencyNotReady,
+        BlockReason::NoExits { .. } => Reason::NoExits,
+        BlockReason::PortTaken { .. } => Reason::PortTaken,
+        BlockReason::Unguarded => Reason::Unguarded,
     }
 }
 

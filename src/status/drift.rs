@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::totals::is_new_pass;
 use super::{Inputs, Status};
 use crate::plan::step::{Cause, Object, Step};
 
@@ -12,6 +13,20 @@ pub struct Drift {
     pub items: Vec<DriftItem>,
     /// What the pass brought back.
     pub repaired: Vec<DriftItem>,
+    /// What was brought back lately, newest first, at most [`KEPT_REPAIRS`].
+    pub lately: Vec<Repair>,
+}
+
+/// How many repairs are remembered: an operator who looks an hour later still sees what happened.
+pub const KEPT_REPAIRS: usize = 20;
+
+/// A drift that was brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// What had drifted.
+    pub item: DriftItem,
+    /// When it was brought back.
+    pub at: Timestamp,
 }
 
 /// One object that is not as it was left.
@@ -28,14 +43,23 @@ pub struct DriftItem {
 impl Drift {
     /// The drift after a pass.
     pub(super) fn after(inputs: &Inputs<'_>) -> Self {
-        let repaired = inputs.pass.map_or(&[][..], |pass| &pass.applied);
-        Self { items: items(inputs, &inputs.plan.steps), repaired: items(inputs, repaired) }
+        let repaired = items(inputs, inputs.pass.map_or(&[][..], |pass| &pass.applied));
+        let lately = lately(inputs, &repaired);
+        Self { items: items(inputs, &inputs.plan.steps), repaired, lately }
     }
 
     /// Whether an object is known to have drifted.
     pub fn has(&self, object: &Object) -> bool {
         self.items.iter().any(|item| &item.object == object)
     }
+}
+
+/// Adds the repairs of a pass to those before it; a pass counts once.
+fn lately(inputs: &Inputs<'_>, repaired: &[DriftItem]) -> Vec<Repair> {
+    let fresh = if is_new_pass(inputs) { repaired } else { &[] };
+    let fresh = fresh.iter().map(|item| Repair { item: item.clone(), at: inputs.now });
+    let earlier = inputs.previous.map_or(&[][..], |previous| &previous.drift.lately);
+    fresh.chain(earlier.iter().cloned()).take(KEPT_REPAIRS).collect()
 }
 
 /// Picks the steps that remove drift.

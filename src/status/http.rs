@@ -3,8 +3,8 @@
 //! There is no route that changes anything, and no request is answered by asking the host: every answer is made from
 //! the published status. GET and HEAD are the only methods. Who may ask is checked here as well as in the firewall.
 //!
-//! This file accepts connections and keeps them within bounds; [`routes`] answers, [`access`] says who may ask,
-//! [`events`] streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! This file accepts connections and keeps them within bounds; `routes` answers, `access` says who may ask,
+//! `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
 mod events;

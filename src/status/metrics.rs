@@ -37,8 +37,6 @@ struct Known {
     nodes: BTreeSet<String>,
     /// When the pass began that was counted last.
     pass: Option<Timestamp>,
-    /// When the pass began that is under way.
-    passing_since: Option<Timestamp>,
 }
 
 /// Counts a request, with its duration, when it is dropped.
@@ -96,10 +94,12 @@ impl Metrics {
         RequestTimer { series: &self.series, method, endpoint, begun: Instant::now(), status: 500 }
     }
 
-    /// Writes every series in Prometheus' text format.
-    pub fn text(&self, now: Timestamp) -> String {
-        let since = self.known.lock().unwrap_or_else(PoisonError::into_inner).passing_since;
-        let unfinished = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+    /// Writes every series in Prometheus' text format; what the daemon does now is told as of `now`.
+    pub fn text(&self, activity: Activity, now: Timestamp) -> String {
+        let unfinished = match activity {
+            Activity::Idle => 0.0,
+            Activity::Passing { since } => now.duration_since(since).as_secs_f64().max(0.0),
+        };
         self.series.unfinished_work_seconds.set(unfinished);
         let families = self.registry.gather();
         let mut text = Vec::new();
@@ -134,10 +134,6 @@ impl Metrics {
     }
 
     fn publish_pass(&self, status: &Status, known: &mut Known) {
-        known.passing_since = match status.activity {
-            Activity::Idle => None,
-            Activity::Passing { since } => Some(since),
-        };
         if let Some(pass) = status.last_pass.as_ref().filter(|pass| known.pass != Some(pass.started)) {
             known.pass = Some(pass.started);
             self.series.reconcile_duration_seconds.observe(pass.duration.as_secs_f64());
@@ -165,8 +161,7 @@ impl Metrics {
     }
 
     fn publish_source(&self, status: &Status) {
-        let refused = status.source.error.as_ref().is_some_and(|error| error.fault.is_refusal());
-        let successful = status.source.accepted.is_some() && !refused;
+        let successful = status.source.accepted.is_some() && status.source.error.is_none();
         self.series.last_reload_successful.set(i64::from(successful));
         self.series.last_reload_success_timestamp.set(seconds(status.accepted_since));
         self.series.source_last_success_timestamp.set(seconds(status.source.last_success));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::conditions::Verdict;
-use super::describe::{describe_block, describe_failure, describe_wait};
+use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
 use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
 use crate::observe::{self, Bootstrap, Control, Observation, Process};
@@ -40,7 +40,18 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What a node does; computed by [`state_of`].
+/// What a node does.
+///
+/// The first of these that holds is it:
+///
+/// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
+/// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
+/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
+/// 4. **pending**: it has no process.
+/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
+///    closed, as it is until its exits are set.
+/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
+/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Its process is not started yet.
@@ -196,23 +207,13 @@ fn serves(control: &Control, socks: SocketAddr) -> bool {
 
 /// Says what a node does, and why.
 ///
-/// The first of these that holds is it:
-///
-/// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
-/// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
-/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
-/// 4. **pending**: it has no process.
-/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
-///    closed, as it is until its exits are set.
-/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
-/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
+/// The first that holds is it, in the order that [`NodeState`] has.
 fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
     if let Some(failure) = view.failure {
         return (NodeState::Failed, Verdict::no(Reason::ReconciliationFailed, describe_failure(failure)));
     }
     if let Some(block) = view.blocked() {
-        let (reason, message) = describe_block(&block.reason);
-        return (NodeState::Failed, Verdict::no(reason, message));
+        return (NodeState::Failed, Verdict::no(reason_of_block(&block.reason), block.reason.to_string()));
     }
     if let Some(why) = view.unknown() {
         return (NodeState::Degraded, Verdict::unknown(Reason::ObservationFailed, why));
@@ -229,7 +230,7 @@ fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
     }
     match view.wait {
         Some(wait @ WaitReason::MaxUnavailable) => {
-            (NodeState::Ready, Verdict::yes(Reason::MaxUnavailableLimitReached, describe_wait(wait)))
+            (NodeState::Ready, Verdict::yes(Reason::MaxUnavailableLimitReached, wait.to_string()))
         }
         _ => (NodeState::Ready, Verdict::yes(Reason::Succeeded, "it serves as desired")),
     }
@@ -245,30 +246,35 @@ fn without_control(view: &View<'_>) -> (NodeState, Verdict) {
         return (NodeState::Suspended, Verdict::no(Reason::Suspended, "its tor is not running and nothing starts it"));
     }
     let message = match (view.wait, view.step_left()) {
-        (Some(wait), _) => describe_wait(wait),
+        (Some(wait), _) => wait.to_string(),
         (None, Some((_, sentence))) => sentence.to_owned(),
         (None, None) => "its tor is not running".to_owned(),
     };
     (NodeState::Pending, Verdict::no(Reason::Progressing, message))
 }
 
-/// What a node that runs and does not serve is waiting for.
+/// What a node that runs and does not serve is waiting for, and what tor warns of meanwhile.
 fn under_way(view: &View<'_>, control: &Control, socks: SocketAddr) -> String {
-    if let Some(wait) = view.wait {
-        return describe_wait(wait);
+    let waits = view.wait.map_or_else(|| missing(view, control, socks), ToString::to_string);
+    match &control.bootstrap.warning {
+        Some(warning) => format!("{waits}; tor warns: {warning}"),
+        None => waits,
     }
-    let Bootstrap { progress, summary, warning } = &control.bootstrap;
+}
+
+/// What a node lacks to serve, where the plan says nothing of it.
+fn missing(view: &View<'_>, control: &Control, socks: SocketAddr) -> String {
+    let Bootstrap { progress, summary, .. } = &control.bootstrap;
     if *progress < 100 {
-        let warning = warning.as_ref().map(|warning| format!("; tor warns: {warning}")).unwrap_or_default();
-        return format!("tor is at {progress}%: {summary}{warning}");
+        return WaitReason::Bootstrapping { progress: *progress, summary: summary.clone() }.to_string();
     }
     if !control.circuit_established {
         return "it has no circuit yet".to_owned();
     }
-    if let Some((_, sentence)) = view.step_left() {
-        return sentence.to_owned();
+    match view.step_left() {
+        Some((_, sentence)) => sentence.to_owned(),
+        None => format!("its SOCKS port {socks} is not open yet"),
     }
-    format!("its SOCKS port {socks} is not open yet")
 }
 
 /// Makes the status of one node.

@@ -1,7 +1,6 @@
 //! The pure function that makes a status of what a pass found and did.
 
 use super::conditions::{Facts, conditions};
-use super::describe::{describe_block, describe_wait};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
     AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, Inputs, Note,
@@ -117,12 +116,11 @@ fn pending(inputs: &Inputs<'_>) -> Vec<Note> {
 }
 
 fn waiting(inputs: &Inputs<'_>) -> Vec<Note> {
-    let note = |wait: &crate::plan::Wait| Note { object: wait.object.clone(), message: describe_wait(&wait.reason) };
+    let note = |wait: &crate::plan::Wait| Note { object: wait.object.clone(), message: wait.reason.to_string() };
     inputs.plan.waiting.iter().map(note).collect()
 }
 
 fn blocked(inputs: &Inputs<'_>) -> Vec<Note> {
-    let note =
-        |block: &crate::plan::Block| Note { object: block.object.clone(), message: describe_block(&block.reason).1 };
+    let note = |block: &crate::plan::Block| Note { object: block.object.clone(), message: block.reason.to_string() };
     inputs.plan.blocked.iter().map(note).collect()
 }

@@ -14,18 +14,12 @@ use crate::{desired, firewall, observe, plan, status, tor};
 #[path = "../../tests/it/world.rs"]
 pub mod world;
 
-use world::{World, noon, revision};
+#[path = "../../tests/it/committed.rs"]
+mod committed;
 
-/// Checks that a committed file is what the code generates; with `EXITPOOL_UPDATE=1` it is written instead.
-pub fn generated(path: &str, text: &str) {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("EXITPOOL_UPDATE").is_some_and(|value| value == "1") {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, text).unwrap();
-    }
-    let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == text, "{path} is stale: run the tests once with EXITPOOL_UPDATE=1, and commit it");
-}
+pub use committed::generated;
+
+use world::{World, noon, revision};
 
 fn object(name: &str) -> Object {
     if name == "guard" { Object::Guard } else { Object::Instance(name.parse().unwrap()) }
@@ -140,6 +134,10 @@ fn reconciling_says_that_work_is_left() {
         world.plan.waiting.push(Wait { object: object("eu-1"), reason: WaitReason::Circuit });
     };
     assert_eq!(verdict(&bent(wait), Reconciling), Some((True, Reason::Progressing)));
+    let mut young = World::without_revision();
+    assert_eq!(verdict(&young, Reconciling), Some((True, Reason::Progressing)), "it waits for a revision");
+    young.source.error = Some(source_error(Fault::Malformed));
+    assert_eq!(verdict(&young, Reconciling), Some((False, Reason::BuildFailed)), "and for somebody to correct it");
     let retried = bent(|world| {
         world.plan.steps.push(start("eu-1", Cause::Change));
         world.failures.insert(object("eu-1"), failure(2, Some(noon())));
@@ -346,6 +344,17 @@ fn every_state_of_a_node_has_its_world() {
             status.nodes.iter().filter(|other| other.name != node.name).map(|o| o.state).collect();
         assert_eq!(others, [NodeState::Ready; 2], "{name}: the others are left out of it");
     }
+}
+
+#[test]
+fn a_node_that_is_on_its_way_passes_on_what_tor_warns_of() {
+    let world = bent(|world| {
+        world.control("eu-1").bootstrap.progress = 10;
+        world.control("eu-1").bootstrap.warning = Some("Connection refused".to_owned());
+    });
+    let status = world.status();
+    let trouble = status.node(&"eu-1".parse().unwrap()).unwrap().trouble();
+    assert_eq!(trouble, Some("bootstrapping, 10 %: Done; tor warns: Connection refused"));
 }
 
 #[test]

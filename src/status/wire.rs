@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{ConditionStatus, ConditionType};
+use super::drift::Repair;
 use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, DriftItem, Status};
@@ -158,8 +159,8 @@ pub struct DriftDocument {
     pub drifted: Option<bool>,
     /// What is drifted now.
     pub items: Vec<DriftItemDocument>,
-    /// What the last pass brought back.
-    pub repaired: Vec<DriftItemDocument>,
+    /// What was brought back lately, newest first.
+    pub repaired: Vec<RepairDocument>,
 }
 
 /// One object that is not as it was left.
@@ -174,6 +175,17 @@ pub struct DriftItemDocument {
     /// When it was first seen.
     #[schemars(schema_with = "schema::time")]
     pub since: String,
+}
+
+/// A drift that was brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepairDocument {
+    /// What had drifted.
+    #[serde(flatten)]
+    pub item: DriftItemDocument,
+    /// When it was brought back.
+    #[schemars(schema_with = "schema::time")]
+    pub repaired_at: String,
 }
 
 /// `/api/v1/events`: what happened, oldest first.
@@ -288,7 +300,7 @@ impl From<&Status> for DriftDocument {
         Self {
             drifted: known(status.condition_status(ConditionType::Drifted)),
             items: status.drift.items.iter().map(DriftItemDocument::from).collect(),
-            repaired: status.drift.repaired.iter().map(DriftItemDocument::from).collect(),
+            repaired: status.drift.lately.iter().map(RepairDocument::from).collect(),
         }
     }
 }
@@ -297,6 +309,12 @@ impl From<&DriftItem> for DriftItemDocument {
     fn from(item: &DriftItem) -> Self {
         let object = ObjectDocument::from(&item.object);
         Self { kind: object.kind, name: object.name, message: item.sentence.clone(), since: rfc3339(item.since) }
+    }
+}
+
+impl From<&Repair> for RepairDocument {
+    fn from(repair: &Repair) -> Self {
+        Self { item: DriftItemDocument::from(&repair.item), repaired_at: rfc3339(repair.at) }
     }
 }
 

@@ -255,6 +255,15 @@ impl Tor for TorDriver {
         life::destroy(self, name).await
     }
 
+    async fn tend(&self) {
+        let names: Vec<InstanceName> = self.sessions().keys().cloned().collect();
+        for name in names {
+            if let Err(error) = super::files::trim_log(&self.paths(&name).log()) {
+                tracing::warn!(instance = %name, %error, "cannot cut the log");
+            }
+        }
+    }
+
     async fn changed(&self) {
         self.wake.notified().await;
     }

@@ -1,6 +1,6 @@
 //! Every file of `tests/fixtures/desired`: what it says, and every word that is said about it.
 //!
-//! The name of a file is the sentence it proves. `UPDATE_FIXTURES=1` writes the expected text anew.
+//! The name of a file is the sentence it proves. `EXITPOOL_UPDATE=1` writes the expected text anew.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use exitpool::desired::{Desired, Severity, load};
+
+use crate::support::generated;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -33,12 +35,7 @@ fn read(path: &Path) -> (Option<Desired>, String) {
 }
 
 fn check_snapshot(path: &Path, actual: &str) {
-    let snapshot = path.with_extension("stderr");
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        fs::write(&snapshot, actual).unwrap();
-    }
-    let expected = fs::read_to_string(&snapshot).unwrap_or_default();
-    assert_eq!(actual, expected, "{} is not what is said now", snapshot.display());
+    generated(path.with_extension("stderr"), actual);
 }
 
 fn is_refused(name: &str) {

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
+mod cli;
+mod committed;
 mod desired;
 mod firewall;
+mod generated;
 mod netns;
 mod page;
 mod panel;
@@ -11,6 +14,7 @@ mod plan;
 mod pool;
 mod schema;
 mod support;
+mod systemd;
 mod testnet;
 mod tor;
 mod tor_network;

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::support::skip;
+
 /// A network namespace, kept by a process that ends when this value, or the test's process, is gone.
 pub struct Netns {
     keeper: Child,
@@ -18,16 +20,16 @@ impl Netns {
     /// Makes a namespace whose loopback is up; `None`, with the reason on standard error, where that is not possible.
     pub fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: network namespaces need root");
+            skip("network namespaces need root");
             return None;
         }
         if let Some(missing) = ["unshare", "nsenter", "ip", "nft"].into_iter().find(|tool| !is_installed(tool)) {
-            eprintln!("skipped: {missing} is not installed");
+            skip(&format!("{missing} is not installed"));
             return None;
         }
         let netns = Self::start();
         if netns.is_none() {
-            eprintln!("skipped: this host lets nobody make a network namespace");
+            skip("this host lets nobody make a network namespace");
         }
         netns
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use exitpool::error::Kind;
 use exitpool::plan::step::{Action, Cause, Object, Step};
 use exitpool::status::http::{Shared, serve};
-use exitpool::status::{Failure, Fault, Metrics, SourceError, Status};
+use exitpool::status::{Activity, Failure, Fault, Metrics, SourceError, Status};
 use exitpool::{desired, firewall, observe, plan, status, tor};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -127,7 +127,7 @@ async fn document(status: Status) -> Option<String> {
 
 /// The page is one request: nothing is loaded after it, not even an icon.
 fn assert_one_request(metrics: &Metrics) {
-    let text = metrics.text(noon());
+    let text = metrics.text(Activity::Idle, noon());
     let asked: Vec<&str> =
         text.lines().filter(|line| line.starts_with("api_requests_total{") && !line.ends_with(" 0")).collect();
     assert_eq!(asked, ["api_requests_total{endpoint=\"/\",method=\"GET\",status=\"200\"} 1"]);
@@ -188,8 +188,8 @@ async fn a_browser_shows_a_broken_host() {
         &document,
         &[
             "Node us-0 failed: tor refuses the torrc of us-0: &lt;b&gt;Unknown option&lt;/b&gt;.</h1>",
-            "+ node eu-3: will be started: its tor is not running",
-            "tor is at 45%: Done",
+            "+ node eu-3 will be started: its tor is not running",
+            "bootstrapping, 45 %: Done",
             "6 / 9",
         ],
     );
@@ -208,7 +208,7 @@ async fn a_browser_shows_a_refused_revision() {
 #[tokio::test]
 async fn a_browser_shows_a_host_without_a_revision_and_one_with_300_nodes() {
     let Some(empty) = document(World::without_revision().status()).await else { return };
-    assert_shows(&empty, &["No revision is in force yet.</h1>", "No pools"]);
+    assert_shows(&empty, &["No revision is in force yet.</h1>", "Unknown: no revision is in force."]);
     let Some(full) = document(World::healthy(300).status()).await else { return };
     assert_eq!(full.matches("title=\"eu-").count() + full.matches("title=\"us-").count(), 300);
 }

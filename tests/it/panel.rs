@@ -10,8 +10,11 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
+use crate::support::skip;
+
 use super::page::Served;
 use super::page::world::World;
+use super::support::skip;
 
 /// Set by the test for its second half, which runs inside the namespace.
 const INSIDE: &str = "EXITPOOL_TEST_INSIDE_NAMESPACE";
@@ -19,7 +22,7 @@ const INSIDE: &str = "EXITPOOL_TEST_INSIDE_NAMESPACE";
 #[test]
 fn only_listed_addresses_see_the_page() {
     if !Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|status| status.success()) {
-        println!("skipped: a network namespace cannot be made here (it takes root and util-linux)");
+        skip("a network namespace cannot be made here (it takes root and util-linux)");
         return;
     }
     let output = Command::new("unshare")
@@ -37,7 +40,7 @@ fn only_listed_addresses_see_the_page() {
 #[ignore = "only_listed_addresses_see_the_page runs it, inside a network namespace"]
 async fn inside_a_namespace() {
     if std::env::var_os(INSIDE).is_none() {
-        println!("skipped: this is the inner half of only_listed_addresses_see_the_page");
+        skip("this is the inner half of only_listed_addresses_see_the_page");
         return;
     }
     ip(&["link", "set", "lo", "up"]);

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use exitpool::desired::{load, schema::schema};
 use serde_json::Value;
 
+use crate::support::generated;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
@@ -36,13 +38,8 @@ fn name(path: &Path) -> String {
 
 #[test]
 fn the_committed_schema_is_fresh() {
-    let path = root().join("schema/desired-state.v1.schema.json");
     let fresh = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        fs::write(&path, &fresh).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == fresh, "{} is stale: run the tests once with UPDATE_FIXTURES=1", path.display());
+    generated("schema/desired-state.v1.schema.json", &fresh);
 }
 
 #[test]
@@ -193,15 +190,9 @@ fn every_field_has_a_description() {
 #[test]
 fn the_reference_is_fresh() {
     const MARK: &str = "<!-- From here on this page is generated from the types. -->\n\n";
-    let path = root().join("docs/desired-state.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (prose, committed) = page.split_once(MARK).unwrap();
-    let fresh = reference();
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        fs::write(&path, format!("{prose}{MARK}{fresh}")).unwrap();
-        return;
-    }
-    assert!(committed == fresh, "{} is stale: run the tests once with UPDATE_FIXTURES=1", path.display());
+    let page = fs::read_to_string(root().join("docs/desired-state.md")).unwrap();
+    let (prose, _) = page.split_once(MARK).unwrap();
+    generated("docs/desired-state.md", &format!("{prose}{MARK}{}", reference()));
 }
 
 #[test]

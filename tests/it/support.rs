@@ -1,4 +1,4 @@
-//! What tests share: saying why they are skipped, and looking into a network namespace.
+//! What tests share: saying why they are skipped, checking committed files, and looking into a network namespace.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpSocket;
+
+pub use super::committed::generated;
 
 /// Says why a test does not run here. In CI nothing may be skipped.
 pub fn skip(reason: &str) {

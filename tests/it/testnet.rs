@@ -1,10 +1,6 @@
 //! The private Tor network, for real: one bare tor client in it, and nothing left of it afterwards.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test stops where something is wrong, and says why it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +25,7 @@ const VICTIM: [&str; 2] = ["EXITPOOL_TEST_VICTIM_DIRECTORY", "EXITPOOL_TEST_VICT
 fn cannot_run() -> bool {
     let reason = Testnet::check().err();
     if let Some(reason) = &reason {
-        println!("skipped: {reason}");
+        crate::support::skip(&reason.to_string());
     }
     reason.is_some()
 }

@@ -248,7 +248,7 @@ async fn without_defaults_of_our_own_those_of_the_distribution_are_not_read() {
 fn the_geoip_files_of_the_distribution_are_read() {
     let files = GeoipFiles { ipv4: "/usr/share/tor/geoip".into(), ipv6: "/usr/share/tor/geoip6".into() };
     if !files.ipv4.exists() || !files.ipv6.exists() {
-        eprintln!("skipped: tor-geoipdb is not installed");
+        crate::support::skip("tor-geoipdb is not installed");
         return;
     }
     // Google's resolver and the University of Dortmund have had these addresses for decades.

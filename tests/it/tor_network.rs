@@ -72,7 +72,7 @@ fn inside<T: Send + 'static>(netns: &str, work: impl FnOnce() -> T + Send + 'sta
 #[tokio::test]
 async fn an_instance_leaves_from_the_exits_that_it_is_given() {
     if let Err(reason) = Testnet::check() {
-        eprintln!("skipped: {reason}");
+        crate::support::skip(&reason.to_string());
         return;
     }
     let home = tempfile::tempdir().unwrap();

@@ -196,11 +196,16 @@ impl Stage {
 
     /// Starts the daemon.
     pub fn start_daemon(&mut self) -> Result<(), StageError> {
+        self.start_daemon_with(&[])
+    }
+
+    /// Starts the daemon with more options; they count more than the stage's own.
+    pub fn start_daemon_with(&mut self, options: &[&str]) -> Result<(), StageError> {
         let path = self.log();
         let log = File::options().create(true).append(true).open(&path);
         let log = log.map_err(|source| StageError::File { path, source })?;
         let mut command = self.exitpool("run");
-        command.args(["--log-format", "text"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.args(["--log-format", "text"]).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|source| run_error("exitpool run", source))?;
         self.daemon = Some(child);
         Ok(())

@@ -81,7 +81,7 @@ fn answer(context: &Context, asked: &Asked) -> Response {
         Endpoint::Page => page(context, asked, &status),
         Endpoint::Healthz => healthz(&status, (context.shared.now)()),
         Endpoint::Readyz => readyz(&status),
-        Endpoint::Metrics => metrics(context),
+        Endpoint::Metrics => metrics(context, &status),
         Endpoint::Status => reply::json(&StatusDocument::of(&status, Some(asked.peer.address))),
         Endpoint::Nodes => reply::json(&NodesDocument::from(status.as_ref())),
         Endpoint::Drift => reply::json(&DriftDocument::from(status.as_ref())),
@@ -132,8 +132,8 @@ fn readyz(status: &Status) -> Response {
     }
 }
 
-fn metrics(context: &Context) -> Response {
-    let text = context.shared.metrics.text((context.shared.now)());
+fn metrics(context: &Context, status: &Status) -> Response {
+    let text = context.shared.metrics.text(status.activity, (context.shared.now)());
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

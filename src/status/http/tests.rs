@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::*;
+use crate::status::Activity;
 use crate::status::tests::world::{World, noon};
 
 /// The longest that a test waits for anything; nothing is ever this slow.
@@ -186,6 +187,7 @@ async fn healthz_tells_a_pass_that_hangs() {
     server.status.send(Arc::new(status.passing(since(599)))).unwrap();
     assert_eq!(server.ask("GET", "/healthz").await.status, 200);
     server.status.send(Arc::new(status.passing(since(601)))).unwrap();
+    assert!(server.ask("GET", "/metrics").await.body.contains("\nexitpool_unfinished_work_seconds 601\n"));
     let answer = server.ask("GET", "/healthz").await;
     assert_eq!((answer.status, answer.body.as_str()), (503, "hung: the pass under way began 601 s ago\n"));
     let old = World { now: since(661), ..World::healthy(3) };
@@ -316,7 +318,7 @@ async fn requests_are_counted_by_route_and_answer() {
     server.ask("GET", "/api/v1/status").await;
     server.ask("POST", "/api/v1/status").await;
     server.ask("GET", "/secret?token=abc").await;
-    let text = server.metrics.text(noon());
+    let text = server.metrics.text(Activity::Idle, noon());
     for series in [
         "api_requests_total{endpoint=\"/api/v1/status\",method=\"GET\",status=\"200\"} 1",
         "api_requests_total{endpoint=\"/api/v1/status\",method=\"other\",status=\"405\"} 1",

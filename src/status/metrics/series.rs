@@ -40,7 +40,7 @@ const HELP: [(&str, &str); 24] = [
     ("export_downloads_total", "Lists that were downloaded."),
     (
         "exitpool_config_last_reload_successful",
-        "Whether the newest revision that was read is in force: 0 while one is refused.",
+        "Whether the source was read and its newest revision is in force: 0 while it is refused, missing or out of reach.",
     ),
     ("exitpool_config_last_reload_success_timestamp_seconds", "When the revision in force was accepted."),
     ("exitpool_reconcile_duration_seconds", "How long a pass took."),

@@ -15,7 +15,7 @@ use crate::status::{Failure, SourceError, SourceState};
 
 /// The value of one series; `None` where there is no such series.
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
-    let text = metrics.text(noon());
+    let text = metrics.text(Activity::Idle, noon());
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
@@ -47,7 +47,7 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_drift_detected_total exitpool_source_last_success_timestamp_seconds exitpool_source_rejected_total \
         exitpool_rollback_total exitpool_firewall_apply_total exitpool_alerts_sent_total exitpool_unfinished_work_seconds \
         exitpool_build_info";
-    let text = Metrics::new().text(noon());
+    let text = Metrics::new().text(Activity::Idle, noon());
     for name in promised.split_ascii_whitespace() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
         assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
@@ -57,7 +57,7 @@ fn every_promised_metric_is_there_from_the_start() {
 
 #[test]
 fn everything_begins_at_zero() {
-    let text = Metrics::new().text(noon());
+    let text = Metrics::new().text(Activity::Idle, noon());
     let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(series.len() > 100, "{}", series.len());
     for line in series.into_iter().filter(|line| !line.starts_with("exitpool_build_info")) {
@@ -105,7 +105,7 @@ fn the_series_of_a_node_go_with_it() {
     let metrics = published(&World::healthy(9));
     assert_eq!(value(&metrics, "tor_restarts_total{node=\"eu-5\"}"), Some(0.0));
     metrics.publish(&World::healthy(3).status());
-    assert!(!metrics.text(noon()).contains("eu-5"));
+    assert!(!metrics.text(Activity::Idle, noon()).contains("eu-5"));
 }
 
 #[test]
@@ -116,6 +116,10 @@ fn a_refused_revision_shows() {
     assert_eq!(value(&healthy, "exitpool_source_last_success_timestamp_seconds"), Some(1_772_366_400.0));
     let broken = published(&World { source: refused(), ..World::healthy(3) });
     assert_eq!(value(&broken, "exitpool_config_last_reload_successful"), Some(0.0));
+    let missing = SourceError { fault: Fault::Missing, message: "pool.yaml is not in the commit".to_owned() };
+    let gone = World::healthy(3);
+    let gone = World { source: SourceState { error: Some(missing), ..gone.source.clone() }, ..gone };
+    assert_eq!(value(&published(&gone), "exitpool_config_last_reload_successful"), Some(0.0));
     assert_eq!(value(&broken, "exitpool_source_rejected_total{reason=\"malformed\"}"), Some(1.0));
     assert_eq!(value(&broken, "exitpool_condition{status=\"True\",type=\"Stalled\"}"), Some(1.0));
     assert_eq!(value(&broken, "exitpool_condition{status=\"False\",type=\"Stalled\"}"), Some(0.0));
@@ -173,9 +177,9 @@ fn a_pass_is_counted_when_it_ends_and_shows_while_it_hangs() {
     assert_eq!(value(&metrics, "exitpool_reconcile_duration_seconds_count"), Some(1.0));
     assert_eq!(value(&metrics, "exitpool_reconcile_total{result=\"success\"}"), Some(1.0));
     assert_eq!(value(&metrics, "exitpool_unfinished_work_seconds"), Some(0.0));
-    metrics.publish(&status.passing(noon() - SignedDuration::from_secs(90)));
-    assert_eq!(value(&metrics, "exitpool_unfinished_work_seconds"), Some(90.0));
-    assert_eq!(value(&metrics, "exitpool_reconcile_duration_seconds_count"), Some(1.0));
+    let hung = Activity::Passing { since: noon() - SignedDuration::from_secs(90) };
+    assert!(metrics.text(hung, noon()).contains("\nexitpool_unfinished_work_seconds 90\n"));
+    assert_eq!(value(&metrics, "exitpool_unfinished_work_seconds"), Some(0.0), "and it is over when the pass is");
 }
 
 #[test]

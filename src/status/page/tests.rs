@@ -80,7 +80,7 @@ fn one_sentence_says_whether_the_host_matches_the_file() {
             "Node eu-1 failed: tor refuses the torrc of eu-1: &lt;b&gt;Unknown option&lt;&#x2f;b&gt;.",
             page(|world| drop(world.failures.insert(object("eu-1"), failure()))),
         ),
-        ("Node eu-1: no exit of the consensus fits the wish.", page(|world| world.plan.blocked.push(no_exits()))),
+        ("Node eu-1: no exit of the Tor network fits `exits`.", page(|world| world.plan.blocked.push(no_exits()))),
         (
             "Nobody can tell whether the host matches: firewall guard: nft crashed.",
             page(|world| world.observed.guard = Observation::Unknown("nft crashed".to_owned())),
@@ -106,9 +106,22 @@ fn a_refused_revision_says_what_stays_in_force() {
 }
 
 #[test]
+fn what_nobody_knows_is_not_shown_as_fine() {
+    let none = "None: nothing is left to do";
+    assert!(page(|_| {}).contains(none));
+    let blind = page(|world| world.observed.guard = Observation::Unknown("nft crashed".to_owned()));
+    assert!(!blind.contains(none) && blind.contains("Unknown: firewall guard: nft crashed."));
+    let young = page(|world| *world = World::without_revision());
+    assert!(!young.contains(none) && young.contains("Unknown: no revision is in force."));
+    let refused = page(|world| world.source.error = Some(source_error(Fault::Malformed)));
+    let tile = "<i class=\"bad\" aria-hidden=\"true\"></i>refused";
+    assert!(refused.contains(tile));
+}
+
+#[test]
 fn differences_are_listed_with_their_age() {
     let page = page(|world| world.plan.steps.push(drift("eu-1")));
-    assert!(page.contains("+ node eu-1: will be started: its tor is not running"));
+    assert!(page.contains(&drift("eu-1").to_string()));
     assert!(page.contains("<time datetime=\"2026-03-01T12:00:00.000Z\">5 min ago</time>"));
 }
 
@@ -119,7 +132,7 @@ fn every_node_is_shown_with_its_state_in_words() {
         assert!(page.contains(&format!("<th scope=row>eu-{index}<td class=st><i class=r></i>ready")), "eu-{index}");
     }
     assert!(page.contains("<th scope=row>us-0<td class=st><i class=b></i>bootstrapping"));
-    assert!(page.contains("tor is at 40%: Done"));
+    assert!(page.contains("bootstrapping, 40 %: Done"));
     assert!(page.find("<th scope=row>us-0").unwrap() < page.find("<th scope=row>eu-0").unwrap(), "trouble comes first");
     assert!(page.contains("aria-label=\"2 ready, 1 bootstrapping\""), "a grid says in words what it shows");
 }

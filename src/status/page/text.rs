@@ -37,3 +37,37 @@ pub(super) fn ports(ports: &Ports) -> String {
 pub(super) fn listed<T: Display>(items: impl IntoIterator<Item = T>, between: &str) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(between)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_rounded_down_to_one_unit() {
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let table = [
+            (-5, "now"),
+            (0, "now"),
+            (1, "1 s ago"),
+            (119, "119 s ago"),
+            (120, "2 min ago"),
+            (7199, "119 min ago"),
+            (7200, "2 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 d ago"),
+        ];
+        for (seconds, words) in table {
+            assert_eq!(age(now - jiff::SignedDuration::from_secs(seconds), now), words, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn durations_and_ports_have_short_forms() {
+        let durations = [(120, "120 ms"), (999, "999 ms"), (3400, "3.4 s"), (150_000, "2 min")];
+        for (milliseconds, words) in durations {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), words);
+        }
+        assert_eq!(ports(&Ports { first: 22, last: 22 }), "22");
+        assert_eq!(ports(&Ports { first: 30_000, last: 30_009 }), "30000–30009");
+    }
+}

@@ -10,7 +10,8 @@ use super::{Refresh, Visit};
 use crate::firewall::model::{Guard, Ports};
 use crate::status::wire::{ObjectDocument, rfc3339};
 use crate::status::{
-    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Severity, Status,
+    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Repair,
+    Severity, Status,
 };
 use nodes::{Legend, NodeView, PoolView};
 
@@ -31,6 +32,8 @@ pub(super) struct View {
     drift: Vec<DriftView>,
     repaired: Vec<DriftView>,
     healing: &'static str,
+    no_differences: String,
+    no_pools: &'static str,
     legend: Vec<Legend>,
     pools: Vec<PoolView>,
     nodes: Vec<NodeView>,
@@ -137,10 +140,15 @@ impl View {
             conditions: status.conditions.iter().map(|condition| row(condition, &time)).collect(),
             notes: notes(status),
             drift: status.drift.items.iter().map(|item| drift(item, &time)).collect(),
-            repaired: status.drift.repaired.iter().map(|item| drift(item, &time)).collect(),
+            repaired: status.drift.lately.iter().map(|repair| repaired(repair, &time)).collect(),
             healing: match status.healing {
                 Healing::Removes => "Drift is removed by the next pass.",
                 Healing::Reports => "Drift is reported and left alone, since reconcile.self_heal is `report`.",
+            },
+            no_differences: no_differences(status),
+            no_pools: match status.revision {
+                Some(_) => "No pools: the desired state asks for no node.",
+                None => "Unknown: no revision is in force.",
             },
             legend: nodes::legend(status),
             pools: nodes::pools(status),
@@ -181,8 +189,16 @@ fn tiles(status: &Status, visit: &Visit) -> Vec<Tile> {
             in_sync(status.firewall.in_sync).to_owned(),
             status.firewall.driver.to_owned(),
         ),
-        tile(ConditionType::FetchFailed, "Source", source_word(status).to_owned(), last_read),
+        Tile { tone: source_tone(status), label: "Source", value: source_word(status).to_owned(), note: last_read },
     ]
+}
+
+/// What stands in the place of differences where none is known.
+fn no_differences(status: &Status) -> String {
+    match status.condition(ConditionType::Drifted) {
+        Some(drifted) if drifted.status == ConditionStatus::Unknown => format!("Unknown: {}.", drifted.message),
+        _ => "None: nothing is left to do, to wait for or to repair.".to_owned(),
+    }
 }
 
 fn drift_count(status: &Status) -> String {
@@ -197,6 +213,13 @@ fn repaired_note(status: &Status) -> String {
     match status.drift.repaired.len() {
         0 => "none repaired in the last pass".to_owned(),
         count => format!("{count} repaired in the last pass"),
+    }
+}
+
+fn source_tone(status: &Status) -> Tone {
+    match &status.source.error {
+        Some(error) if error.fault.is_refusal() => Tone::Bad,
+        _ => headline::tone(status, ConditionType::FetchFailed),
     }
 }
 
@@ -272,6 +295,10 @@ fn notes(status: &Status) -> Vec<NoteView> {
 
 fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
     DriftView { message: item.sentence.clone(), since: time(item.since) }
+}
+
+fn repaired(repair: &Repair, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
+    DriftView { message: repair.item.sentence.clone(), since: time(repair.at) }
 }
 
 fn firewall(status: &Status) -> FirewallView {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use rustix::process::Signal;
 use tokio::net::UnixStream;
 
 use super::super::control::answers::{Answers, QUESTION, settings};
@@ -16,7 +15,7 @@ use super::super::control::{ConnectionError, Message};
 use super::super::files;
 use super::super::layout::InstancePaths;
 use super::super::options::{ASKED_BY_NAME, RunningOptions};
-use super::super::process::{Found, Watched};
+use super::super::process::Found;
 use super::super::{InstanceName, TorObservation};
 use super::{Session, TorDriver};
 use crate::error::chain;
@@ -80,16 +79,16 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
         return look;
     }
     let paths = driver.paths(&name);
-    if let Err(error) = files::trim_log(&paths.log()) {
-        tracing::warn!(instance = %name, %error, "cannot cut the log");
-    }
     let torrc = read(&paths.torrc());
     let process = match processes {
         Err(why) => Observation::Unknown(why.clone()),
         Ok(found) => match found.get(&name).map(Vec::as_slice) {
             None | Some([]) => unseen(&paths).await,
             Some([oldest, extra @ ..]) => {
-                extra.iter().for_each(|process| end_extra(&name, process));
+                // tor locks its DataDirectory, so the younger ones end by themselves.
+                extra
+                    .iter()
+                    .for_each(|it| tracing::warn!(instance = %name, pid = it.pid, "a second tor of one instance"));
                 Observation::Present(oldest.clone())
             }
         },
@@ -129,15 +128,6 @@ async fn unseen(paths: &InstancePaths) -> Observation<Process> {
             "its control socket is open and its process cannot be seen: is /proc mounted with hidepid?".to_owned(),
         ),
     }
-}
-
-/// Ends a second process of one instance; the oldest is the one that serves.
-fn end_extra(name: &InstanceName, process: &Process) {
-    let ended = Watched::open(process.clone()).and_then(|opened| match opened {
-        Some(watched) => watched.signal(Signal::INT),
-        None => Ok(()),
-    });
-    tracing::warn!(instance = %name, pid = process.pid, ?ended, "a second tor of one instance was told to end");
 }
 
 /// Asks a process about itself.

@@ -2,6 +2,47 @@
 
 use super::stage::{Host, condition, document, pids, pool};
 
+/// A file is a source as well as a branch: written in place, replaced, swapped by a link, gone and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_followed_however_it_changes() {
+    let sized = |size| document(&pool("us", size, "us", 30_000));
+    let Some(mut host) = Host::start("file", &sized(1)).await else { return };
+    host.converged(1).await;
+    host.stop_daemon().await;
+    let client = host.client().to_string();
+    let write =
+        |path: &std::path::Path, size: u16| std::fs::write(path, sized(size).replace("@CLIENT@", &client)).unwrap();
+    let folder = host.repository().with_file_name("mounted");
+    for version in ["first", "second"] {
+        std::fs::create_dir_all(folder.join(version)).unwrap();
+    }
+    write(&folder.join("first/pool.yaml"), 2);
+    write(&folder.join("second/pool.yaml"), 3);
+    let file = folder.join("pool.yaml");
+    std::os::unix::fs::symlink("first", folder.join("data")).unwrap();
+    std::os::unix::fs::symlink("data/pool.yaml", &file).unwrap();
+    host.start_daemon_with(&["--source", file.to_str().unwrap()]).unwrap();
+    let report = host.converged(2).await;
+    assert!(report.status["revision"].as_str().unwrap().starts_with("file@sha256:"), "{}", report.status["revision"]);
+
+    // As Kubernetes swaps a mounted ConfigMap.
+    std::os::unix::fs::symlink("second", folder.join("data.new")).unwrap();
+    std::fs::rename(folder.join("data.new"), folder.join("data")).unwrap();
+    host.converged(3).await;
+    write(&file, 2);
+    host.converged(2).await;
+    write(&folder.join("new.yaml"), 1);
+    std::fs::rename(folder.join("new.yaml"), &file).unwrap();
+    host.converged(1).await;
+
+    std::fs::remove_file(&file).unwrap();
+    let report = host.sees("a missing file", |report| condition(report, "FetchFailed").0 == "True").await;
+    assert_eq!(report.status["pools"][0]["ready"], 1, "the pool stays as it was");
+    write(&file, 2);
+    host.converged(2).await;
+    host.strike().await;
+}
+
 const GAUGE: &str = "exitpool_config_last_reload_successful";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +68,6 @@ async fn a_bad_source_changes_nothing() {
         };
         let report = host.sees(words, refused).await;
         assert_eq!(pids(&report), before, "the pool stays as it was");
-        assert_eq!(condition(&report, "Ready").0, "False");
         assert_eq!(host.metric(GAUGE).await, 0.0);
     }
 
@@ -38,7 +78,7 @@ async fn a_bad_source_changes_nothing() {
     assert_eq!(report.status["pools"][0]["ready"], 2, "{:#}", report.status);
 
     host.commits(&good).await;
-    host.converged(2).await;
+    host.sees("the mended file is taken", |report| condition(report, "Stalled").0 == "False").await;
     assert_eq!(host.metric(GAUGE).await, 1.0);
 
     // The file vanishes from the branch, and comes back.
@@ -50,7 +90,7 @@ async fn a_bad_source_changes_nothing() {
     assert!(condition(&report, "FetchFailed").2.contains("pool.yaml"), "{:?}", condition(&report, "FetchFailed"));
     assert_eq!(host.metric(GAUGE).await, 0.0);
     host.commits(&good).await;
-    host.converged(2).await;
+    host.sees("the file is back", |report| condition(report, "FetchFailed").0 == "False").await;
     assert_eq!(pids(&host.converged(2).await), before);
     host.strike().await;
 }

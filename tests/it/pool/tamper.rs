@@ -5,16 +5,16 @@ use exitpool::daemon::socket::Report;
 use super::stage::{Host, condition, document, nodes, pids, pool};
 use crate::support::inside;
 
-/// What happened so far, also what was repaired a while ago.
-async fn events(host: &Host) -> String {
-    host.http("/api/v1/events").await
+/// What the status tells of drift, also of what was repaired a while ago.
+async fn drift(host: &Host) -> String {
+    host.http("/api/v1/drift").await
 }
 
 /// Waits until a repair with these words has been carried out, and the host is as desired again.
 async fn repaired(host: &mut Host, words: &[&str], nodes: usize) {
     let mut told = String::new();
     for _ in 0..600 {
-        told = events(host).await;
+        told = drift(host).await;
         if words.iter().all(|word| told.contains(word)) {
             host.converged(nodes).await;
             return;

@@ -171,6 +171,41 @@ async fn a_download_outlives_the_daemon() {
     host.strike().await;
 }
 
+/// The daemon dies at many moments of many plans; whatever it left half done is finished by the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_dies_anywhere_leaves_nothing_half_done() {
+    let sized = |size| document(&pool("us", size, "us", 30_000));
+    let Some(mut host) = Host::start("wcrash", &sized(1)).await else { return };
+    host.converged(1).await;
+    for (size, after_ms) in [(5, 30), (1, 60), (5, 90), (2, 120), (6, 160), (1, 200), (4, 300), (1, 40), (5, 500)] {
+        host.commits(&sized(size)).await;
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        host.kill_daemon().await;
+        host.start_daemon().unwrap();
+    }
+    // Two at once: the second one refuses, and names the first one's directory.
+    let second = host.exitpool("run").output().await.unwrap();
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(1) && told.contains("another exitpool already reconciles"), "{told}");
+
+    let wanted = pids(&host.converged(5).await);
+    let count = |directory: std::path::PathBuf| std::fs::read_dir(directory).unwrap().count();
+    assert_eq!(count(host.runtime_dir().join("instances")), 5);
+    assert_eq!(count(host.state_dir().join("instances")), 5);
+    let mark = host.runtime_dir().join("instances").display().to_string();
+    let ours = |pid: &u64| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&mark)
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut running: Vec<u64> = all.filter(ours).collect();
+    running.sort_unstable();
+    let mut expected: Vec<u64> = wanted.into_values().collect();
+    expected.sort_unstable();
+    assert_eq!(running, expected, "one tor for each node, and no other");
+    host.strike().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_dies_comes_back_whoever_dies_with_it() {
     let Some(mut host) = Host::start("wdie", &document(&pool("us", 2, "us", 30_000))).await else { return };

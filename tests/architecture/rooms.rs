@@ -1,0 +1,258 @@
+//! The arrows of imports, and what only some rooms may do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::none_of;
+use super::rust::{Module, modules};
+
+/// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
+///
+/// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
+const ROOMS: [(&str, &[&str]); 24] = [
+    // What everything may know.
+    ("error", &[]),
+    ("sys", &["error"]),
+    ("desired", &["error"]),
+    // The pure halves of tor and firewall: what is wanted, as values.
+    ("tor::layout", &["desired"]),
+    ("tor::geoip", &["desired"]),
+    ("tor::relays", &["desired"]),
+    ("tor::options", &["desired"]),
+    ("tor::torrc", &["desired", "tor::layout", "tor::options"]),
+    ("firewall::model", &["desired"]),
+    // The snapshot and the decision. Neither can do anything.
+    ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
+    ("plan", &["desired", "observe", "tor::layout", "tor::options", "tor::torrc", "firewall::model"]),
+    // The kernel's table of listening sockets, for the snapshot.
+    ("observe::listeners", &["observe"]),
+    // Those that touch one outside system each.
+    ("tor", &["error", "sys", "desired", "observe", "tor::layout", "tor::geoip", "tor::relays", "tor::options"]),
+    ("firewall", &["error", "sys", "desired", "observe", "firewall::model"]),
+    ("source", &["error", "sys", "desired"]),
+    ("audit", &["error", "desired"]),
+    // The snapshot is taken, the plan carried out, the outcome told.
+    ("observe::collect", &["observe", "observe::listeners", "tor", "firewall", "firewall::model"]),
+    ("apply", &["error", "plan", "tor", "firewall"]),
+    ("status", &["error", "desired", "observe", "plan", "firewall::model"]),
+    // One pass.
+    (
+        "reconcile",
+        &["error", "sys", "desired", "tor::layout", "observe", "plan", "observe::collect", "apply", "status"],
+    ),
+    // What stands alone: the network of the demo and the tests knows nothing of the pool.
+    ("testnet", &["error", "desired"]),
+    (
+        "daemon",
+        &[
+            "error",
+            "sys",
+            "desired",
+            "observe",
+            "plan",
+            "tor::layout",
+            "tor",
+            "firewall",
+            "source",
+            "audit",
+            "apply",
+            "status",
+            "reconcile",
+        ],
+    ),
+    // The demo plays with a network and a daemon that it starts as a visitor would.
+    ("cli::demo", &["desired", "testnet", "daemon", "cli"]),
+    (
+        "cli",
+        &[
+            "error",
+            "desired",
+            "plan",
+            "tor",
+            "firewall",
+            "source",
+            "apply",
+            "reconcile",
+            "testnet",
+            "daemon",
+            "cli::demo",
+        ],
+    ),
+];
+
+/// Pure rooms: the same input gives the same output, and nothing happens.
+const PURE: [&str; 7] = ["desired", "firewall::model", "observe", "plan", "tor::layout", "tor::options", "tor::torrc"];
+
+/// What a pure room never says: doors to the machine, and clocks.
+const IMPURE: [&str; 14] = [
+    "tokio",
+    "rustix",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "File::open",
+];
+
+/// What starts programs.
+const STARTS: [&str; 1] = ["Command::new"];
+/// Who may, and why.
+const STARTERS: [(&str, &str); 5] = [
+    ("src/sys/", "the door for everybody else: deadlines, whole output, errors that name the command"),
+    ("src/tor/", "a tor outlives the daemon, in a session of its own; `tor --verify-config` has tor's environment"),
+    ("src/testnet", "its tors end with it, by a death pipe"),
+    ("src/cli/demo/", "plays the operator: git, and the daemon itself"),
+    ("src/source/", "git's transport needs an environment of its own, and a deadline over its children"),
+];
+
+/// What changes files.
+const WRITES: [&str; 9] = [
+    "fs::write",
+    "File::create",
+    "fs::create_dir",
+    "fs::create_dir_all",
+    "fs::remove_file",
+    "fs::remove_dir",
+    "fs::remove_dir_all",
+    "fs::rename",
+    "OpenOptions::new",
+];
+/// Who may, and why.
+const WRITERS: [(&str, &str); 8] = [
+    ("src/sys/", "the door for everybody else: whole files, replaced at once"),
+    ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
+    ("src/testnet", "the directory of its network, which goes with it"),
+    ("src/cli/demo/", "the demo's repository, which goes with it"),
+    ("src/audit/store.rs", "a broken trail is put aside, never overwritten"),
+    ("src/daemon/", "its lock and its socket"),
+    ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),
+    ("src/source/", "the clone and the ratchet"),
+];
+
+/// The room of a path in the crate: the longest that is known.
+fn room(path: &[String]) -> Option<&'static str> {
+    let path = path.join("::");
+    let holds = |room: &&str| path == **room || path.starts_with(&format!("{room}::"));
+    ROOMS.iter().map(|(room, _)| *room).filter(holds).max_by_key(|room| room.len())
+}
+
+fn is_top(module: &Module) -> bool {
+    module.path.is_empty()
+}
+
+#[test]
+fn every_module_has_a_room_and_every_room_a_module() {
+    let modules = modules();
+    let without: Vec<String> = modules
+        .iter()
+        .filter(|module| !is_top(module) && room(&module.path).is_none())
+        .map(|module| module.file.clone())
+        .collect();
+    none_of(&without, "Say in ROOMS what the new room may know, and in docs/architecture.md what lives there.");
+    let held: BTreeSet<_> = modules.iter().filter_map(|module| room(&module.path)).collect();
+    let empty: Vec<String> =
+        ROOMS.iter().filter(|(room, _)| !held.contains(room)).map(|(room, _)| (*room).to_owned()).collect();
+    none_of(&empty, "Nothing lives in these rooms: take them out of ROOMS.");
+}
+
+#[test]
+fn an_arrow_of_imports_never_goes_round_in_a_circle() {
+    // The demo is a verb, and uses what verbs share.
+    let within_a_room = |from: &str, to: &str| from == "cli::demo" && to == "cli";
+    let place: BTreeMap<_, _> = ROOMS.iter().enumerate().map(|(at, (room, _))| (*room, at)).collect();
+    let arrows = ROOMS.iter().flat_map(|(from, known)| known.iter().map(move |to| (*from, *to)));
+    let back: Vec<String> = arrows
+        .filter(|(from, to)| !within_a_room(from, to) && place.get(to).is_none_or(|to| *to >= place[from]))
+        .map(|(from, to)| format!("{from} → {to}"))
+        .collect();
+    none_of(&back, "A room may know only rooms that stand above it in ROOMS.");
+}
+
+#[test]
+fn rooms_know_only_what_they_may_know() {
+    let modules = modules();
+    let all: BTreeSet<_> = modules.iter().map(|module| module.path.clone()).collect();
+    let mut found = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    for module in modules.iter().filter(|module| !is_top(module)) {
+        let Some(from) = room(&module.path) else { continue };
+        let known = ROOMS.iter().find(|(room, _)| *room == from).unwrap().1;
+        for (at, path) in module.imports(&all) {
+            let Some(to) = room(&path).filter(|to| *to != from) else { continue };
+            used.insert((from, to));
+            let is_own_parts = to.starts_with(&format!("{from}::")) && !PURE.contains(&from);
+            if !known.contains(&to) && !is_own_parts {
+                found.insert(format!("{}:{} {from} → {}", module.file, module.line(at), path.join("::")));
+            }
+        }
+    }
+    let advice = "These rooms must not know each other (ROOMS says who may). Move the code to the room that it belongs \
+                  to, or hand the value over as an argument.";
+    none_of(&Vec::from_iter(found), advice);
+    // Everything may know the lowest rooms, whether it does or not.
+    let is_low = |room: &str| ["error", "sys", "desired"].contains(&room);
+    let arrows = ROOMS.iter().flat_map(|(from, known)| known.iter().map(move |to| (*from, *to)));
+    let unused = arrows.filter(|arrow| !used.contains(arrow) && !is_low(arrow.1));
+    let unused: Vec<String> = unused.map(|(from, to)| format!("{from} → {to}")).collect();
+    none_of(&unused, "No import needs these arrows any more: take them out of ROOMS.");
+}
+
+#[test]
+fn what_is_pure_touches_nothing_and_knows_no_clock() {
+    let modules = modules();
+    let pure = modules.iter().filter(|module| room(&module.path).is_some_and(|room| PURE.contains(&room)));
+    let found: Vec<String> = pure.flat_map(|module| said(module, &IMPURE)).collect();
+    none_of(
+        &found,
+        "This room decides and does nothing. What it needs to know of the machine, it is given as a value.",
+    );
+}
+
+#[test]
+fn programs_are_started_through_the_doors() {
+    let found = outside(&STARTS, &STARTERS);
+    none_of(&found, "Use `sys::command`, which has a deadline; or add to STARTERS, with the reason.");
+}
+
+#[test]
+fn files_are_changed_through_the_doors() {
+    let found = outside(&WRITES, &WRITERS);
+    none_of(&found, "Use `sys::files`, which replaces a file at once; or add to WRITERS, with the reason.");
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    let modules = modules();
+    let others = modules.iter().filter(|module| !module.file.starts_with("src/cli"));
+    let found: Vec<String> = others.flat_map(|module| said(module, &["println", "eprintln", "dbg"])).collect();
+    none_of(&found, "Log it (`tracing`), or return it: `cli/` prints.");
+}
+
+/// Where a thing is said outside the places that may.
+fn outside(said_words: &[&str], places: &[(&str, &str)]) -> Vec<String> {
+    let modules = modules();
+    let others = modules.iter().filter(|module| !places.iter().any(|(place, _)| module.file.starts_with(place)));
+    others.flat_map(|module| said(module, said_words)).collect()
+}
+
+/// Where a module says something, as whole words.
+fn said(module: &Module, what: &[&str]) -> Vec<String> {
+    let is_part = |it: Option<char>| it.is_some_and(|it| it.is_alphanumeric() || it == '_');
+    let find = |it: &&str| {
+        let places = module.code.match_indices(*it).map(|(at, _)| at);
+        let len = it.len();
+        let whole = places.filter(move |at| {
+            let (before, behind) = (&module.code[..*at], &module.code[at + len..]);
+            !is_part(before.chars().next_back()) && !is_part(behind.chars().next())
+        });
+        let it = (*it).to_owned();
+        whole.map(move |at| format!("{}:{} {it}", module.file, module.line(at))).collect::<Vec<_>>()
+    };
+    what.iter().flat_map(find).collect()
+}

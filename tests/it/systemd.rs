@@ -1,0 +1,80 @@
+//! The unit and its companions: accepted by systemd where it is installed, and commented wherever this runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")
+}
+
+fn unit() -> String {
+    fs::read_to_string(folder().join("exitpool.service")).unwrap()
+}
+
+/// The values of a directive.
+fn values<'a>(unit: &'a str, directive: &'a str) -> Vec<&'a str> {
+    let pairs = unit.lines().filter_map(|line| line.split_once('='));
+    pairs.filter(|(name, _)| *name == directive).map(|(_, value)| value).collect()
+}
+
+#[test]
+fn every_directive_stands_under_a_section_and_a_comment() {
+    let unit = unit();
+    let mut section = None;
+    let mut is_explained = false;
+    for line in unit.lines() {
+        match line.chars().next() {
+            None => is_explained = false,
+            Some('#') => is_explained = true,
+            Some('[') => section = Some(line),
+            Some(_) => {
+                let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("not a directive: {line}"));
+                assert!(section.is_some() && !value.is_empty() && !name.contains(' '), "{line}");
+                let speaks_for_itself = ["Description", "Documentation", "WantedBy"].contains(&name);
+                assert!(is_explained || speaks_for_itself, "{line}: say why it is there");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pool_outlives_the_daemon_and_bad_settings_are_not_tried_again() {
+    let unit = unit();
+    assert_eq!(values(&unit, "KillMode"), ["process"]);
+    assert_eq!(values(&unit, "RuntimeDirectoryPreserve"), ["yes"]);
+    assert_eq!(values(&unit, "AmbientCapabilities"), ["CAP_NET_ADMIN"]);
+    assert_eq!(values(&unit, "CapabilityBoundingSet"), ["CAP_NET_ADMIN"]);
+    assert!(values(&unit, "RestartPreventExitStatus")[0].split(' ').any(|code| code == "78"));
+}
+
+#[test]
+fn the_unit_starts_a_verb_that_exists_as_a_user_that_exists() {
+    let unit = unit();
+    let command: Vec<_> = values(&unit, "ExecStart")[0].split(' ').collect();
+    assert_eq!(command[0], "/usr/bin/exitpool");
+    assert!(exitpool::cli::reference::names().iter().any(|verb| verb == command[1]));
+    let user = values(&unit, "User")[0];
+    let users = fs::read_to_string(folder().join("exitpool.sysusers")).unwrap();
+    assert!(users.lines().any(|line| line.starts_with(&format!("u {user} "))), "{users}");
+    let directories = fs::read_to_string(folder().join("exitpool.tmpfiles")).unwrap();
+    for directory in ["/var/lib/exitpool", "/run/exitpool"] {
+        let made = |line: &str| line.starts_with(&format!("d {directory} ")) && line.contains(" 0700 ");
+        assert!(directories.lines().any(made), "{directories}");
+    }
+}
+
+#[test]
+fn systemd_accepts_the_unit() {
+    let home = tempfile::tempdir().unwrap();
+    // The program is not installed where the test runs, so the copy names one that is.
+    let copy = unit().replace("/usr/bin/exitpool", env!("CARGO_BIN_EXE_exitpool"));
+    let path = home.path().join("exitpool.service");
+    fs::write(&path, copy).unwrap();
+    let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output() else {
+        crate::support::skip("there is no systemd-analyze in PATH (Debian: apt install systemd)");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
