@@ -130,14 +130,24 @@ async fn pass_after_pass(
             down.into_iter().for_each(|request| request.answer(&report));
             return End::Down;
         }
+        if !others.is_empty() {
+            state.forget();
+        }
         let due = state.pass().await;
-        let report = Report::of(&state.subscribe().borrow());
-        others.into_iter().for_each(|request| request.answer(&report));
+        if !others.is_empty() {
+            let report = Report::of(&state.subscribe().borrow());
+            others.into_iter().for_each(|request| request.answer(&report));
+        }
         firewall.follow(state.firewall(), wakeups);
 
         tokio::select! {
             () = stop.cancelled() => return End::Stopped,
-            causes = wakeups.wait(due) => tracing::debug!(?causes, "looking again"),
+            causes = wakeups.wait(due) => {
+                tracing::debug!(?causes, "looking again");
+                if causes.iter().any(|cause| cause.is_of_a_person()) {
+                    state.forget();
+                }
+            }
         }
     }
 }

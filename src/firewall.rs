@@ -29,7 +29,14 @@ pub trait Firewall: Send + Sync {
     /// `Exact` names the guard that stands there: `wanted` itself, or another one that this driver would compile to
     /// exactly what was read. Anything else of ours is `Altered`, with one sentence a difference, in the words that
     /// an operator reads: what stands there and should not, what should and does not.
+    ///
+    /// A driver that hears of every change may give what it read before, until it is told to [forget](Self::forget).
     async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard>;
+
+    /// Forgets what was read, so that the next look reads everything.
+    fn forget(&self) {
+        // Most drivers read each time.
+    }
 
     /// Puts the guard in place, in one transaction, without a moment in which a blocked packet passes.
     async fn apply(&self, guard: &Guard) -> Result<(), FirewallError>;

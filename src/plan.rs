@@ -7,6 +7,7 @@ pub mod applied;
 pub mod decide;
 pub mod step;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -41,6 +42,13 @@ impl Plan {
         self.steps.iter().any(|step| &step.object == object)
             || self.waiting.iter().any(|wait| &wait.object == object)
             || self.blocked.iter().any(|block| &block.object == object)
+    }
+
+    /// The objects that have a step, a wait or a block.
+    pub fn objects(&self) -> BTreeSet<&Object> {
+        let steps = self.steps.iter().map(|step| &step.object);
+        let waiting = self.waiting.iter().map(|wait| &wait.object);
+        steps.chain(waiting).chain(self.blocked.iter().map(|block| &block.object)).collect()
     }
 
     /// The steps that remove drift.

@@ -80,16 +80,17 @@ impl Reconciler {
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
-        let last = if outcomes.is_empty() { first.clone() } else { self.look(desired).await };
+        let planned = first.plan.clone();
+        let last = if outcomes.is_empty() { first } else { self.look(desired).await };
         let ended = Timestamp::now();
         self.backoffs.record(&outcomes, ended);
+        let mut applied = std::mem::take(&mut self.applied);
         let wish = wish(&self.applied, &self.layout, self.panel_port, desired);
-        let mut applied = self.applied.clone();
         let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
         self.applied = applied;
 
         let took = ended.duration_since(started).unsigned_abs();
-        Pass { started, took, planned: first.plan, outcomes, observed: last.observed, left: last.plan, settled }
+        Pass { started, took, planned, outcomes, observed: last.observed, left: last.plan, settled }
     }
 
     /// Observes and plans; changes nothing.

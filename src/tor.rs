@@ -12,6 +12,7 @@ pub mod driver;
 mod files;
 pub mod geoip;
 pub mod layout;
+mod news;
 pub mod options;
 mod process;
 mod program;
@@ -43,7 +44,13 @@ pub struct TorObservation {
 #[async_trait]
 pub trait Tor: Send + Sync {
     /// Looks at every instance of ours: directory, process, control socket.
+    ///
+    /// A driver that hears of what happens may give what it saw before of an instance that nothing has happened to,
+    /// until it is told to [forget](Self::forget).
     async fn observe(&self) -> TorObservation;
+
+    /// Forgets what was seen, so that the next look reads everything: not all that happens can be heard of.
+    fn forget(&self);
 
     /// Starts an instance: its directories, its torrc checked by tor itself, its process, until its control socket
     /// answers. A process of an earlier start is never left beside it.

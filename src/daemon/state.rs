@@ -47,6 +47,8 @@ pub(super) struct State {
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     watched: bool,
+    /// When everything is read anew, whatever was heard of meanwhile.
+    resync_at: Instant,
 }
 
 /// The desired state in force.
@@ -91,6 +93,7 @@ impl State {
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             watched: false,
+            resync_at: Instant::now(),
         };
         state.recall();
         state
@@ -141,6 +144,22 @@ impl State {
         }
     }
 
+    /// Lets the next pass read everything anew.
+    pub(super) fn forget(&mut self) {
+        self.resync_at = Instant::now();
+    }
+
+    /// Forgets what was seen when it is time, however many passes there were meanwhile.
+    fn resync(&mut self, desired: &Desired) {
+        let now = Instant::now();
+        if now < self.resync_at {
+            return;
+        }
+        self.resync_at = now + desired.reconcile.resync_every;
+        self.reconciler.drivers.tor.forget();
+        self.reconciler.drivers.firewall.forget();
+    }
+
     /// Reads the source, reconciles, publishes; says when to look again.
     pub(super) async fn pass(&mut self) -> Instant {
         self.read_source();
@@ -150,12 +169,13 @@ impl State {
         };
         self.choose_firewall(desired.firewall.driver).await;
         self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
+        self.resync(&desired);
         let pass = self.reconciler.pass(&desired).await;
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);
-        self.next(&desired)
+        self.next()
     }
 
     /// Reads the source, and takes its newest revision up when it is valid.
@@ -258,12 +278,12 @@ impl State {
     }
 
     /// The resync, or the end of the first backoff, or the next look at a source that cannot be watched.
-    fn next(&self, desired: &Desired) -> Instant {
+    fn next(&self) -> Instant {
         let now = Timestamp::now();
         let backoff = self.reconciler.backoffs.next(now).map(|at| at.duration_since(now).unsigned_abs());
         let unwatched = (!self.watched).then_some(UNWATCHED_PAUSE);
-        let pauses = [Some(desired.reconcile.resync_every), backoff, unwatched];
-        Instant::now() + pauses.into_iter().flatten().min().unwrap_or(UNWATCHED_PAUSE)
+        let earlier = [backoff, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
+        earlier.map_or(self.resync_at, |earlier| earlier.min(self.resync_at))
     }
 
     /// Removes everything of ours from this host.

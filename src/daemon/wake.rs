@@ -29,6 +29,13 @@ pub enum Cause {
     Timer,
 }
 
+impl Cause {
+    /// Whether somebody asks for a look, and not a driver for another one.
+    pub fn is_of_a_person(self) -> bool {
+        matches!(self, Self::Operator | Self::Signal)
+    }
+}
+
 /// The channel of wake-ups; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Wakeups {

@@ -17,7 +17,7 @@ mod pretty;
 mod transaction;
 
 use std::os::unix::process::ExitStatusExt;
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,16 @@ pub struct Nftables {
     deadline: Duration,
     listener: Option<Listener>,
     deaf: Once,
+    read: Mutex<Option<Read>>,
+}
+
+/// What was read last.
+#[derive(Debug, Clone)]
+struct Read {
+    wanted: Guard,
+    seen: Observation<ObservedGuard>,
+    /// How many transactions had been heard of before it was read.
+    heard: u64,
 }
 
 impl Nftables {
@@ -53,7 +63,13 @@ impl Nftables {
         let listener = Listener::open().inspect_err(|error| {
             tracing::warn!(%error, "cannot hear of changes of the firewall: they are found by the resync");
         });
-        Self { program: NFT.to_owned(), deadline: DEADLINE, listener: listener.ok(), deaf: Once::new() }
+        Self {
+            program: NFT.to_owned(),
+            deadline: DEADLINE,
+            listener: listener.ok(),
+            deaf: Once::new(),
+            read: Mutex::default(),
+        }
     }
 
     /// Reads our table; `None` when there is none.
@@ -98,6 +114,21 @@ impl Nftables {
         Ok(Observation::Present(ObservedGuard::Altered(differences::between(&compiled, &seen))))
     }
 
+    /// How many transactions were heard of; `None` where none can be heard.
+    fn heard(&self) -> Option<u64> {
+        self.listener.as_ref()?.heard().ok()
+    }
+
+    /// What was read before, where nobody has changed anything since.
+    fn read_before(&self, wanted: &Guard, heard: Option<u64>) -> Option<Observation<ObservedGuard>> {
+        let read = self.last_read().clone()?;
+        (read.wanted == *wanted && Some(read.heard) == heard).then_some(read.seen)
+    }
+
+    fn last_read(&self) -> MutexGuard<'_, Option<Read>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes the table from within; where the kernel refuses that, the table is made anew.
     ///
     /// Something may refer to what has to go in a way that is not understood here, and a table that cannot be mended
@@ -127,10 +158,23 @@ impl Firewall for Nftables {
     }
 
     async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        self.compare(wanted).await.unwrap_or_else(|error| Observation::Unknown(chain(&error)))
+        // Before reading: what is changed meanwhile is heard by the next look.
+        let heard = self.heard();
+        if let Some(seen) = self.read_before(wanted, heard) {
+            return seen;
+        }
+        let compared = self.compare(wanted).await;
+        let read = compared.as_ref().ok().zip(heard);
+        *self.last_read() = read.map(|(seen, heard)| Read { wanted: wanted.clone(), seen: seen.clone(), heard });
+        compared.unwrap_or_else(|error| Observation::Unknown(chain(&error)))
+    }
+
+    fn forget(&self) {
+        *self.last_read() = None;
     }
 
     async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {
+        self.forget();
         match self.read().await? {
             Some(seen) => self.update(guard, &seen).await,
             None => self.commit(&transaction::install(guard)).await,
@@ -138,6 +182,7 @@ impl Firewall for Nftables {
     }
 
     async fn remove(&self) -> Result<(), FirewallError> {
+        self.forget();
         self.commit(&transaction::remove()).await
     }
 

@@ -38,6 +38,12 @@ impl Firewall for NoFirewall {
         }
     }
 
+    fn forget(&self) {
+        if let Some(leftover) = &self.leftover {
+            leftover.forget();
+        }
+    }
+
     async fn apply(&self, _guard: &Guard) -> Result<(), FirewallError> {
         Ok(())
     }

@@ -30,6 +30,10 @@ pub fn strangers(
     ours: &BTreeSet<SocketAddr>,
     our_pids: &BTreeSet<u32>,
 ) -> io::Result<BTreeMap<SocketAddr, Stranger>> {
+    // The kernel walks its whole table to list it, however few sockets there are.
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let in_the_way = conflicts(wanted, ours, &listeners()?);
     if in_the_way.is_empty() {
         return Ok(BTreeMap::new());

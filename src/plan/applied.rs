@@ -51,20 +51,27 @@ impl Applied {
     /// Remembers the objects that need nothing more, and forgets those that are gone; `left` is the plan that
     /// verifying found. Says whether anything is new.
     pub fn settle(&mut self, wish: &Wish<'_>, left: &Plan) -> bool {
-        let before = self.clone();
-        let open = |object: &Object| left.concerns(object);
-        let wanted = wish.desired.instances();
-        self.instances.retain(|name, _| {
-            wanted.iter().any(|instance| &instance.name == name) || open(&Object::Instance(name.clone()))
-        });
-        for instance in wanted {
-            if !open(&Object::Instance(instance.name.clone())) {
-                self.instances.insert(instance.name.clone(), instance);
+        let open = left.objects();
+        let mut is_new = false;
+        let mut settled = BTreeMap::new();
+        for wanted in wish.desired.instances() {
+            let is_open = open.contains(&Object::Instance(wanted.name.clone()));
+            let known = self.instances.remove(&wanted.name);
+            is_new |= !is_open && known.as_ref() != Some(&wanted);
+            let left_as = if is_open { known } else { Some(wanted) };
+            settled.extend(left_as.map(|instance| (instance.name.clone(), instance)));
+        }
+        for (name, unwanted) in std::mem::take(&mut self.instances) {
+            if open.contains(&Object::Instance(name.clone())) {
+                settled.insert(name, unwanted);
+            } else {
+                is_new = true;
             }
         }
-        if !open(&Object::Guard) {
-            self.guard = wish.guard();
-        }
-        *self != before
+        self.instances = settled;
+        let guard = if open.contains(&Object::Guard) { self.guard.clone() } else { wish.guard() };
+        is_new |= guard != self.guard;
+        self.guard = guard;
+        is_new
     }
 }

@@ -8,13 +8,14 @@
 //!   after the node that listened on it is gone.
 //! - What is unknown is in no destructive step; what is not ours is in no step at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::{self, Desired, ExitPolicy, InstanceName, PoolName};
+use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
 use crate::firewall::model::Guard;
 use crate::observe::{Control, Instance, Observation, Observed, ObservedGuard};
 use crate::tor::layout::Layout;
-use crate::tor::options::{self, ExitChoice, OptionChange, Settable};
+use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
+use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
 use super::applied::Applied;
@@ -36,7 +37,8 @@ pub struct Wish<'a> {
 
 /// Decides what has to be done.
 pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
-    let mut deciding = Deciding { wish, observed, guarded: is_guarded(wish, observed), plan: Plan::default() };
+    let guarded = is_guarded(wish, observed);
+    let mut deciding = Deciding { wish, observed, guarded, chosen: vec![], plan: Plan::default() };
     let wanted = wish.wanted();
     deciding.prune(&wanted);
     for pool in &wish.desired.pools {
@@ -68,8 +70,12 @@ struct Deciding<'a> {
     wish: &'a Wish<'a>,
     observed: &'a Observed,
     guarded: bool,
+    chosen: Vec<Chosen>,
     plan: Plan,
 }
+
+/// A wish for exits, and those that fit it.
+type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
 
 impl Deciding<'_> {
     fn step(&mut self, object: Object, cause: Cause, action: Action) {
@@ -133,16 +139,17 @@ impl Deciding<'_> {
         if let Some(why) = seen.unknown() {
             return self.block(object, BlockReason::Unknown(why.to_owned()));
         }
-        let torrc = torrc::render(wanted, self.wish.layout);
+        let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
         match (&seen.process, &seen.control) {
             (Observation::Present(_), Observation::Present(control)) => {
                 self.running(wanted, seen, control, budget);
             }
             (Observation::Present(_), _) => {
                 let differences = vec!["its control socket is gone".to_owned()];
-                self.step(object, self.cause(wanted), Action::ReplaceInstance { torrc, differences });
+                let action = Action::ReplaceInstance { torrc: torrc(), differences };
+                self.step(object, self.cause(wanted), action);
             }
-            _ => self.start(wanted, seen, torrc),
+            _ => self.start(wanted, seen, torrc()),
         }
     }
 
@@ -160,10 +167,10 @@ impl Deciding<'_> {
 
     /// Compares a running instance with its wish.
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
-        let torrc = torrc::render(wanted, self.wish.layout);
-        let choice = self.choose_exits(wanted, control);
-        let expected = options::wanted(wanted, &choice, &torrc);
-        let changes = self.allowed(wanted, options::difference(&expected, &control.options));
+        let rendered = torrc::rendered(wanted, self.wish.layout);
+        let momentary = options::momentary(wanted, &self.choose_exits(wanted, control));
+        let differences = options::difference_to_all(&[&rendered.lasting, &momentary], &control.options);
+        let changes = self.allowed(wanted, differences);
 
         let frozen: Vec<String> = changes
             .iter()
@@ -171,11 +178,12 @@ impl Deciding<'_> {
             .map(ToString::to_string)
             .collect();
         if !frozen.is_empty() {
-            return self.replace(wanted, torrc, frozen, budget);
+            return self.replace(wanted, rendered.text.clone(), frozen, budget);
         }
         let object = Object::Instance(wanted.name.clone());
-        if seen.torrc.present() != Some(&torrc) {
-            self.step(object.clone(), self.cause(wanted), Action::WriteTorrc { torrc });
+        if seen.torrc.present() != Some(&rendered.text) {
+            let action = Action::WriteTorrc { torrc: rendered.text.clone() };
+            self.step(object.clone(), self.cause(wanted), action);
         }
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
@@ -215,12 +223,11 @@ impl Deciding<'_> {
         }
         match &self.observed.relays {
             Observation::Present(relays) => {
-                let exits = relays.choose(&wanted.countries, &wanted.exits);
-                if exits.is_empty() {
+                let Some(exits) = self.exits_of(wanted, relays) else {
                     let countries = wanted.countries.iter().copied().collect();
                     self.block(Object::Instance(wanted.name.clone()), BlockReason::NoExits { countries });
                     return ExitChoice::Unresolved;
-                }
+                };
                 ExitChoice::Only(exits)
             }
             Observation::Absent => {
@@ -232,6 +239,17 @@ impl Deciding<'_> {
                 ExitChoice::Unresolved
             }
         }
+    }
+
+    /// Finds the exits that fit, once for all instances with one wish; `None` where there are none.
+    fn exits_of(&mut self, wanted: &desired::Instance, relays: &Relays) -> Option<ExitNodes> {
+        let same = |(countries, policy, _): &&Chosen| *countries == wanted.countries && *policy == wanted.exits;
+        if let Some((.., exits)) = self.chosen.iter().find(same) {
+            return exits.clone();
+        }
+        let exits = ExitNodes::of(&relays.choose(&wanted.countries, &wanted.exits));
+        self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
+        exits
     }
 
     /// Leaves out the opening of ports that must not or cannot open, and says why.

@@ -20,12 +20,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use circuits::Circuit;
 use connection::Connection;
 pub use connection::{Address, ConnectionError};
 pub use framing::Message;
+
+use super::news::News;
 
 /// Speaks to one control socket; the actor ends when this is dropped.
 #[derive(Debug)]
@@ -46,18 +48,18 @@ struct Request {
 struct Actor {
     address: Address,
     connection: Option<Connection>,
-    wake: Arc<Notify>,
+    news: News,
     launched: BTreeMap<u64, Instant>,
     latency_ms: Arc<AtomicU32>,
 }
 
 impl ControlClient {
-    /// Starts the actor of a control socket, which wakes whoever waits for `wake` when something has happened.
-    pub fn start(address: Address, wake: Arc<Notify>) -> Self {
+    /// Starts the actor of a control socket, which tells when something has happened.
+    pub fn start(address: Address, news: News) -> Self {
         let (requests, queue) = mpsc::channel(4);
         let latency_ms = Arc::new(AtomicU32::new(0));
         let actor =
-            Actor { address, connection: None, wake, launched: BTreeMap::new(), latency_ms: Arc::clone(&latency_ms) };
+            Actor { address, connection: None, news, launched: BTreeMap::new(), latency_ms: Arc::clone(&latency_ms) };
         tokio::spawn(actor.run(queue));
         Self { requests, latency_ms }
     }
@@ -88,7 +90,7 @@ impl Actor {
                     Ok(message) => self.notice(&message),
                     Err(_) => {
                         self.disconnect();
-                        self.wake.notify_one();
+                        self.news.tell();
                     }
                 },
             }
@@ -128,6 +130,8 @@ impl Actor {
     }
 
     fn disconnect(&mut self) {
+        // From now on nothing is heard, so what was seen says nothing.
+        self.news.doubt();
         self.connection = None;
         self.launched.clear();
     }
@@ -140,7 +144,7 @@ impl Actor {
             None => message.is_event(),
         };
         if is_news {
-            self.wake.notify_one();
+            self.news.tell();
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! # Flow
 //!
-//! Nothing is remembered that decides anything: each look reads the directories, the process table and the control
-//! sockets again. What is kept are connections, one per process, and the relays of the newest consensus.
+//! Nothing is remembered that decides anything. What is kept are connections, one per process, the relays of the newest
+//! consensus, and what was seen last: of an instance until its control socket or its pidfd has something to say, of the
+//! process table until a process of ours has ended or begun. A driver that is told to forget reads everything again.
 //!
 //! # Guarantees
 //!
@@ -18,6 +19,7 @@ mod relays;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use super::control::{Address, ControlClient};
 use super::files::file_error;
 use super::geoip::GeoipFiles;
 use super::layout::{InstancePaths, Layout};
+use super::news::News;
 use super::options::{OptionChange, RunningOptions, set_command};
 use super::process::{self, Found, Watched};
 use super::program::Program;
@@ -60,6 +63,15 @@ pub struct TorDriver {
     wake: Arc<Notify>,
     sessions: Mutex<BTreeMap<InstanceName, Arc<Session>>>,
     relays: tokio::sync::Mutex<relays::Known>,
+    table: Table,
+}
+
+/// The process table as it was read last.
+#[derive(Debug, Default)]
+struct Table {
+    read: Mutex<Option<Found>>,
+    /// Whether a process of ours has begun or ended since.
+    is_old: Arc<AtomicBool>,
 }
 
 /// What is held of one process while it lives.
@@ -67,6 +79,8 @@ pub struct TorDriver {
 struct Session {
     watched: Watched,
     control: ControlClient,
+    news: News,
+    seen: Mutex<Option<look::Seen>>,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -80,6 +94,7 @@ impl TorDriver {
             wake: Arc::new(Notify::new()),
             sessions: Mutex::default(),
             relays: tokio::sync::Mutex::default(),
+            table: Table::default(),
         }
     }
 
@@ -105,6 +120,18 @@ impl TorDriver {
         found.unwrap_or_else(|ended| Err(std::io::Error::other(ended))).map_err(file_error("read", Path::new("/proc")))
     }
 
+    /// Finds the processes of all instances, or gives those that were found before where none has begun or ended.
+    async fn known_processes(&self) -> Result<Found, TorError> {
+        // Before the table is read: what happens meanwhile makes it old again.
+        let is_old = self.table.is_old.swap(false, Ordering::SeqCst);
+        if let Some(found) = self.table.read().clone().filter(|_| !is_old) {
+            return Ok(found);
+        }
+        let found = self.processes().await;
+        *self.table.read() = found.as_ref().ok().cloned();
+        found
+    }
+
     /// Finds the processes of one instance.
     async fn processes_of(&self, name: &InstanceName) -> Result<Vec<Process>, TorError> {
         Ok(self.processes().await?.remove(name).unwrap_or_default())
@@ -127,13 +154,23 @@ impl TorDriver {
     fn begin(&self, name: &InstanceName, watched: Watched) -> Session {
         let paths = self.paths(name);
         let address = Address { socket: paths.control(), cookie: paths.cookie() };
-        let (death, wake) = (watched.clone(), Arc::clone(&self.wake));
+        let news = News::of_one(Arc::clone(&self.wake));
+        let (death, told, table) = (watched.clone(), news.clone(), Arc::clone(&self.table.is_old));
         let watcher = tokio::spawn(async move {
             death.ended().await;
-            wake.notify_one();
+            table.store(true, Ordering::SeqCst);
+            told.tell();
         });
-        let control = ControlClient::start(address, Arc::clone(&self.wake));
-        Session { watched, control, _watcher: AbortOnDropHandle::new(watcher) }
+        let control = ControlClient::start(address, news.clone());
+        Session { watched, control, news, seen: Mutex::default(), _watcher: AbortOnDropHandle::new(watcher) }
+    }
+
+    /// Makes what was seen of an instance old, because of what we do to it.
+    fn doubt(&self, name: &InstanceName) {
+        self.table.is_old.store(true, Ordering::SeqCst);
+        if let Some(session) = self.sessions().get(name) {
+            session.news.doubt();
+        }
     }
 
     /// The session of the one process of an instance.
@@ -153,13 +190,38 @@ impl TorDriver {
     }
 }
 
+impl Table {
+    fn read(&self) -> MutexGuard<'_, Option<Found>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// What was seen last, where nothing has happened since.
+    fn seen(&self) -> Option<look::Seen> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone().filter(|_| !self.news.has_come())
+    }
+
+    /// Keeps what was seen; `None` where that is not all there is to see.
+    fn keep(&self, seen: Option<look::Seen>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+}
+
 #[async_trait]
 impl Tor for TorDriver {
     async fn observe(&self) -> TorObservation {
         look::observe(self).await
     }
 
+    fn forget(&self) {
+        self.table.is_old.store(true, Ordering::SeqCst);
+        self.sessions().values().for_each(|session| session.news.doubt());
+    }
+
     async fn start(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
+        self.doubt(name);
         life::start(self, name, torrc).await
     }
 
@@ -169,6 +231,7 @@ impl Tor for TorDriver {
         }
         let command = set_command(changes, &self.defaults()?);
         let session = self.running(name).await?;
+        session.news.doubt();
         let reply = session.control.ask(command, SET_PATIENCE).await;
         let reply = reply.map_err(|error| self.control_error(name, &error))?;
         if reply.is_ok() {
@@ -178,14 +241,17 @@ impl Tor for TorDriver {
     }
 
     async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
+        self.doubt(name);
         life::write_torrc(self, name, torrc).await
     }
 
     async fn stop(&self, name: &InstanceName) -> Result<(), TorError> {
+        self.doubt(name);
         life::stop(self, name).await
     }
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), TorError> {
+        self.doubt(name);
         life::destroy(self, name).await
     }
 

@@ -18,6 +18,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,10 +66,22 @@ impl OptionChange {
 pub enum ExitChoice {
     /// Any exit: `ExitNodes` stays unset.
     Any,
-    /// Only these; never empty.
-    Only(BTreeSet<Fingerprint>),
+    /// Only these.
+    Only(ExitNodes),
     /// Not known yet, or none exists: the SOCKS ports stay closed.
     Unresolved,
+}
+
+/// A set of exits in tor's words, which the instances of a pool share; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitNodes(Arc<str>);
+
+impl ExitNodes {
+    /// Writes exits down; `None` for an empty set, which tor takes for any exit.
+    pub fn of(exits: &BTreeSet<Fingerprint>) -> Option<Self> {
+        let exits: Vec<String> = exits.iter().map(|fingerprint| format!("${fingerprint}")).collect();
+        (!exits.is_empty()).then(|| Self(exits.join(",").into()))
+    }
 }
 
 /// Whether a running tor takes a change of an option.
@@ -153,27 +166,34 @@ impl RunningOptions {
 
 /// Says what an instance that runs with this torrc and these exits should have set.
 pub fn wanted(instance: &Instance, exits: &ExitChoice, torrc: &str) -> RunningOptions {
+    let mut options = lasting(instance, torrc);
+    options.0.append(&mut momentary(instance, exits).0);
+    options
+}
+
+/// Says what an instance that runs with this torrc should have set for as long as its wish is the same.
+pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
     let mut options = RunningOptions::parse(torrc);
     let policy = instance.socks_allow.as_ref().map(socks_policy);
     options.set("SocksPolicy", policy.as_deref());
     // The torrc opens no port; what is not named is left as it is.
     options.0.remove("SocksPort");
-    let chosen = match exits {
-        ExitChoice::Unresolved => return options,
-        ExitChoice::Any => None,
-        ExitChoice::Only(set) => Some(exit_nodes(set)),
-    };
-    options.0.insert("ExitNodes".to_owned(), chosen.into_iter().collect());
-    // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
-    let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
-    options.set("SocksPort", ports.iter().map(String::as_str));
     options
 }
 
-/// Writes exits as tor's `ExitNodes`.
-fn exit_nodes(set: &BTreeSet<Fingerprint>) -> String {
-    let exits: Vec<String> = set.iter().map(|fingerprint| format!("${fingerprint}")).collect();
-    exits.join(",")
+/// Says what an instance should have set because of its exits, which come and go with the consensus.
+pub fn momentary(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
+    let mut options = RunningOptions::default();
+    let chosen = match exits {
+        ExitChoice::Unresolved => return options,
+        ExitChoice::Any => None,
+        ExitChoice::Only(exits) => Some(exits.0.to_string()),
+    };
+    options.0.insert(EXIT_NODES.to_owned(), chosen.into_iter().collect());
+    // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
+    let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
+    options.set(SOCKS_PORT, ports.iter().map(String::as_str));
+    options
 }
 
 /// Writes who may use the SOCKS ports; this host always may.
@@ -189,25 +209,41 @@ fn socks_policy(allow: &BTreeSet<IpNet>) -> String {
 
 /// Lists what has to be set so that an instance runs as wanted, in the order of the options' names.
 pub fn difference(wanted: &RunningOptions, running: &RunningOptions) -> Vec<OptionChange> {
-    // Names that are left alone while they are not wanted: the exits of an instance are not known yet.
-    const UNDECIDED: [&str; 2] = ["ExitNodes", "SocksPort"];
-    let differs = wanted.0.iter().filter_map(|(name, to)| {
-        let name = canonical::name(name);
-        let (spelled, from) = running.entry(name).map_or((name, &[][..]), |(known, from)| (known.as_str(), from));
-        (!is_same(name, to, from)).then(|| OptionChange {
-            name: spelled.to_owned(),
-            from: from.to_vec(),
-            to: canonical::values(name, to.iter().map(String::as_str)),
-        })
-    });
-    let unwanted = running.0.iter().filter(|(name, values)| {
-        let is_wanted = wanted.0.keys().any(|known| canonical::name(known).eq_ignore_ascii_case(name));
-        !is_wanted && !values.is_empty() && !UNDECIDED.iter().any(|held| held.eq_ignore_ascii_case(name))
-    });
+    difference_to_all(&[wanted], running)
+}
+
+/// The same, with what is wanted in several parts that name different options.
+pub fn difference_to_all(wanted: &[&RunningOptions], running: &RunningOptions) -> Vec<OptionChange> {
+    let entries = wanted.iter().flat_map(|part| &part.0);
+    // Nearly always both are written alike, and then nothing has to be put into canonical form.
+    let differs = entries.filter(|(name, to)| running.0.get(*name) != Some(to));
+    let differs = differs.filter_map(|(name, to)| change(name, to, running));
+    let unwanted = running.0.iter().filter(|(name, values)| !values.is_empty() && !is_wanted(name, wanted));
     let resets = unwanted.map(|(name, from)| OptionChange { name: name.clone(), from: from.clone(), to: vec![] });
     let mut changes: Vec<OptionChange> = differs.chain(resets).collect();
     changes.sort_unstable();
     changes
+}
+
+/// How a running option has to change, if it has to.
+fn change(name: &str, to: &[String], running: &RunningOptions) -> Option<OptionChange> {
+    let name = canonical::name(name);
+    let (spelled, from) = running.entry(name).map_or((name, &[][..]), |(known, from)| (known.as_str(), from));
+    (!is_same(name, to, from)).then(|| OptionChange {
+        name: spelled.to_owned(),
+        from: from.to_vec(),
+        to: canonical::values(name, to.iter().map(String::as_str)),
+    })
+}
+
+/// Whether a running option is left to what is wanted, or left alone.
+fn is_wanted(name: &str, wanted: &[&RunningOptions]) -> bool {
+    // Left alone while they are not wanted: the exits of an instance are not known yet.
+    const UNDECIDED: [&str; 2] = [EXIT_NODES, SOCKS_PORT];
+    let names = |known: &String| canonical::name(known).eq_ignore_ascii_case(name);
+    wanted.iter().any(|part| part.0.contains_key(name))
+        || UNDECIDED.iter().any(|held| held.eq_ignore_ascii_case(name))
+        || wanted.iter().any(|part| part.0.keys().any(names))
 }
 
 /// Compares values in canonical form.

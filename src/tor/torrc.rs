@@ -3,13 +3,14 @@
 //! The template is `tor/torrc.j2`, which explains every option it writes. What can change while tor runs and depends on
 //! the consensus is not there but in [`options::wanted`](super::options::wanted).
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use minijinja::{AutoEscape, Environment, context};
 
 use super::layout::Layout;
-use super::options::torrc_value;
-use crate::desired::Instance;
+use super::options::{RunningOptions, lasting, torrc_value};
+use crate::desired::{Instance, InstanceName};
 
 const TEMPLATE: &str = include_str!("../../tor/torrc.j2");
 
@@ -21,6 +22,43 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_template("torrc", TEMPLATE).expect("the template is part of the program and its tests render it");
     environment
 });
+
+/// What an instance is told at its start, as text and as the options it then has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rendered {
+    instance: Instance,
+    layout: Layout,
+    /// The torrc.
+    pub text: String,
+    /// What it should have set for as long as its wish is the same; neither exits nor SOCKS ports.
+    pub lasting: RunningOptions,
+}
+
+/// What was rendered last, by instance: every pass needs all of it, and nearly all of it is as in the pass before.
+static RENDERED: Mutex<BTreeMap<InstanceName, Arc<Rendered>>> = Mutex::new(BTreeMap::new());
+
+/// So many are kept at the most; a host that has had more begins anew.
+const MOST_KEPT: usize = 4_096;
+
+/// Renders an instance, or gives what was rendered of the same wish before.
+pub fn rendered(instance: &Instance, layout: &Layout) -> Arc<Rendered> {
+    // The map is whole between any two statements, so a panic elsewhere spoils nothing.
+    let mut kept = RENDERED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(rendered) = kept.get(&instance.name)
+        && rendered.instance == *instance
+        && rendered.layout == *layout
+    {
+        return Arc::clone(rendered);
+    }
+    let text = render(instance, layout);
+    let lasting = lasting(instance, &text);
+    let rendered = Arc::new(Rendered { instance: instance.clone(), layout: layout.clone(), text, lasting });
+    if kept.len() >= MOST_KEPT {
+        kept.clear();
+    }
+    kept.insert(instance.name.clone(), Arc::clone(&rendered));
+    rendered
+}
 
 /// Writes the torrc of an instance.
 pub fn render(instance: &Instance, layout: &Layout) -> String {
@@ -58,11 +96,8 @@ fn names(instance: &Instance, option: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::desired::{ExitPolicy, InstanceName, Node, NodeName};
-    use crate::tor::options::RunningOptions;
+    use crate::desired::{ExitPolicy, Node, NodeName};
 
     fn instance(extra: &[(&str, &[&str])]) -> Instance {
         let node: NodeName = "eu-0".parse().unwrap();
@@ -126,6 +161,16 @@ MaxMemInQueues 256 MB
         assert_eq!(read.values("ContactInfo"), expected);
         assert_eq!(read.values("SocksPort"), ["0"]);
         assert_eq!(read.values("CookieAuthFile"), ["/run/with space/instances/eu-0/cookie"]);
+    }
+
+    #[test]
+    fn another_wish_is_rendered_anew() {
+        let (plain, other) = (instance(&[]), instance(&[("NumCPUs", &["1"])]));
+        let first = rendered(&plain, &layout("/run/a"));
+        assert!(Arc::ptr_eq(&first, &rendered(&plain, &layout("/run/a"))));
+        assert_eq!(rendered(&other, &layout("/run/a")).text, render(&other, &layout("/run/a")));
+        assert_eq!(rendered(&other, &layout("/run/b")).text, render(&other, &layout("/run/b")));
+        assert_eq!(*rendered(&plain, &layout("/run/a")), *first);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::geoip::GeoipFiles;
 use exitpool::tor::layout::Layout;
-use exitpool::tor::options::{self, ExitChoice, OptionChange};
+use exitpool::tor::options::{self, ExitChoice, ExitNodes, OptionChange};
 use exitpool::tor::{Tor, TorError, torrc};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -196,7 +196,7 @@ async fn every_option_reads_back_as_it_was_set() {
     assert_eq!(changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["SocksPolicy"]);
 
     let exits = (0..500_u16).map(|index| format!("{index:040x}").parse().unwrap()).collect();
-    for choice in [ExitChoice::Only(exits), ExitChoice::Any] {
+    for choice in [ExitChoice::Only(ExitNodes::of(&exits).unwrap()), ExitChoice::Any] {
         let wanted = options::wanted(&instance, &choice, &torrc);
         let changes = options::difference(&wanted, &control(&driver, &instance.name).await.options);
         assert!(!changes.is_empty());

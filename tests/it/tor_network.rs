@@ -13,7 +13,7 @@ use exitpool::observe::{Control, Observation};
 use exitpool::testnet::{Exit, Peer, Spec, Testnet};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::layout::Layout;
-use exitpool::tor::options::{self, ExitChoice};
+use exitpool::tor::options::{self, ExitChoice, ExitNodes};
 use exitpool::tor::relays::Relays;
 use exitpool::tor::{Tor, TorObservation, torrc};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -168,7 +168,7 @@ fn assert_relays(place: &Place, relays: &Relays) {
 
 /// Opens the instance's port with these exits, and checks that tor runs as it was told.
 async fn give(driver: &TorDriver, instance: &Instance, torrc: &str, exits: BTreeSet<Fingerprint>) {
-    let wanted = options::wanted(instance, &ExitChoice::Only(exits), torrc);
+    let wanted = options::wanted(instance, &ExitChoice::Only(ExitNodes::of(&exits).unwrap()), torrc);
     let running = control_of(&driver.observe().await, &instance.name).options;
     let changes = options::difference(&wanted, &running);
     driver.set_options(&instance.name, &changes).await.unwrap();

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
@@ -47,6 +48,8 @@ pub struct Author {
 #[derive(Debug)]
 pub struct Listener {
     socket: AsyncFd<OwnedFd>,
+    /// How many transactions were heard of.
+    heard: AtomicU64,
 }
 
 impl Listener {
@@ -60,7 +63,28 @@ impl Listener {
             sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
         }
         bind(&socket, &SocketAddrNetlink::new(0, NFTABLES_GROUP))?;
-        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)? })
+        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)?, heard: AtomicU64::new(0) })
+    }
+
+    /// Counts the transactions so far, with those that nobody has waited for yet.
+    pub fn heard(&self) -> io::Result<u64> {
+        let mut news = News::nothing();
+        for _ in 0..MAX_DRAINED {
+            match news.take(self.socket.get_ref()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(self.count(&news)),
+                Err(error) => {
+                    self.count(&news);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.count(&news))
+    }
+
+    fn count(&self, news: &News) -> u64 {
+        let more = u64::from(news.came);
+        self.heard.fetch_add(more, Ordering::SeqCst) + more
     }
 
     /// Waits for a transaction, then takes all the news that has come in: it is one wake-up.
@@ -69,7 +93,7 @@ impl Listener {
     pub async fn changed(&self) -> io::Result<Vec<Author>> {
         loop {
             let mut ready = self.socket.readable().await?;
-            let mut news = News { came: false, authors: Vec::new(), buffer: vec![0; MESSAGE_BYTES] };
+            let mut news = News::nothing();
             // Interrupted by the wish to be fair, it stays readable, and the next call goes on.
             for _ in 0..MAX_DRAINED {
                 match ready.try_io(|socket| news.take(socket.get_ref())) {
@@ -78,6 +102,7 @@ impl Listener {
                 }
             }
             if news.came {
+                self.count(&news);
                 return Ok(news.authors);
             }
         }
@@ -91,6 +116,10 @@ struct News {
 }
 
 impl News {
+    fn nothing() -> Self {
+        Self { came: false, authors: Vec::new(), buffer: vec![0; MESSAGE_BYTES] }
+    }
+
     /// Receives one datagram.
     fn take(&mut self, socket: &OwnedFd) -> io::Result<()> {
         match recv(socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {

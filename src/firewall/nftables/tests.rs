@@ -200,6 +200,7 @@ fn broken(script: &str) -> Broken {
         program: path.to_str().unwrap().to_owned(),
         deadline: Duration::from_secs(30),
         listener: None,
+        read: Mutex::default(),
         deaf: Once::new(),
     };
     Broken { driver, _directory: directory }

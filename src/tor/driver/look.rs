@@ -35,8 +35,17 @@ struct Look {
     consensus: Option<(Arc<Session>, String)>,
 }
 
+/// What was seen of a running instance whose control socket has answered.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    torrc: Observation<String>,
+    control: Control,
+    /// The time of its consensus, once it has bootstrapped.
+    consensus: Option<String>,
+}
+
 pub(super) async fn observe(driver: &TorDriver) -> TorObservation {
-    let processes = driver.processes().await.map_err(|error| chain(&error));
+    let processes = driver.known_processes().await.map_err(|error| chain(&error));
     let listed = list(driver, processes.as_ref().ok());
     let program = match (driver.program.find().await, &listed) {
         // Nothing may be started where we cannot even see what is there.
@@ -66,6 +75,9 @@ fn list(driver: &TorDriver, processes: Option<&Found>) -> Result<BTreeSet<Instan
 
 /// Looks at one instance.
 async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, String>) -> Look {
+    if let Some(look) = seen_before(driver, &name, processes) {
+        return look;
+    }
     let paths = driver.paths(&name);
     let torrc = read(&paths.torrc());
     let process = match processes {
@@ -82,11 +94,21 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
         },
     };
     let (control, consensus) = match &process {
-        Observation::Present(process) => ask(driver, &name, process, torrc.present()).await,
+        Observation::Present(process) => ask(driver, &name, process, &torrc).await,
         Observation::Absent => (Observation::Absent, None),
         Observation::Unknown(why) => (Observation::Unknown(why.clone()), None),
     };
     Look { name, instance: Instance { torrc, process, control }, consensus }
+}
+
+/// Gives what was seen of an instance before, where it has the same one process and nothing has happened since.
+fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result<Found, String>) -> Option<Look> {
+    let [process] = processes.as_ref().ok()?.get(name)?.as_slice() else { return None };
+    let session = driver.sessions().get(name).filter(|session| session.watched.process == *process).cloned()?;
+    let Seen { torrc, control, consensus } = session.seen()?;
+    let instance =
+        Instance { torrc, process: Observation::Present(process.clone()), control: Observation::Present(control) };
+    Some(Look { name: name.clone(), instance, consensus: consensus.map(|time| (session, time)) })
 }
 
 /// Reads a file that may be absent.
@@ -113,19 +135,25 @@ async fn ask(
     driver: &TorDriver,
     name: &InstanceName,
     process: &Process,
-    torrc: Option<&String>,
+    torrc: &Observation<String>,
 ) -> (Observation<Control>, Option<(Arc<Session>, String)>) {
     let session = match driver.session(name, process) {
         Ok(Some(session)) => session,
         Ok(None) => return (Observation::Unknown("it ended just now".to_owned()), None),
         Err(error) => return (Observation::Unknown(chain(&error)), None),
     };
-    match ask_session(&session, torrc.map_or("", String::as_str)).await {
-        Ok((control, consensus)) => {
-            let has_consensus = control.bootstrap.progress == 100 && !consensus.is_empty();
-            (Observation::Present(control), has_consensus.then_some((session, consensus)))
+    session.news.take();
+    match ask_session(&session, torrc.present().map_or("", String::as_str)).await {
+        Ok((control, time)) => {
+            let consensus = (control.bootstrap.progress == 100 && !time.is_empty()).then_some(time);
+            let seen = Seen { torrc: torrc.clone(), control: control.clone(), consensus: consensus.clone() };
+            session.keep(torrc.unknown().is_none().then_some(seen));
+            (Observation::Present(control), consensus.map(|time| (session, time)))
         }
-        Err(why) => (Observation::Unknown(why), None),
+        Err(why) => {
+            session.keep(None);
+            (Observation::Unknown(why), None)
+        }
     }
 }
 

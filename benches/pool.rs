@@ -1,0 +1,123 @@
+//! A real pool on a private Tor network: how fast it follows a commit, how fast a dead tor is back, what it costs at rest.
+//!
+//! `cargo bench --bench pool` (as root). Each time stands beside the one of a bare tor on the same network, measured
+//! just before it: the machine's speed and load of the moment are in both.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints, and nobody handles its errors"
+)]
+
+#[path = "pool/bare.rs"]
+mod bare;
+#[path = "pool/cost.rs"]
+mod cost;
+mod figures;
+#[path = "pool/host.rs"]
+mod host;
+
+use std::time::Duration;
+
+use bare::BareTor;
+use exitpool::testnet::Testnet;
+use figures::{Amount, Figure, Target, median};
+use host::Host;
+
+/// How often times are measured; the medians count.
+const ROUNDS: usize = 3;
+/// How often a tor is killed; it is quick.
+const KILLS: usize = 9;
+/// How many passes are measured together: the kernel counts CPU in hundredths of a second.
+const PASSES: u32 = 20;
+/// How long the daemon is left alone.
+const IDLE: Duration = Duration::from_secs(60);
+/// What a pool is left to come to rest before it is measured.
+const REST: Duration = Duration::from_secs(5);
+
+const SMALL: u16 = 10;
+const LARGE: u16 = 100;
+
+fn main() {
+    if let Err(reason) = Testnet::check() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    tokio::runtime::Runtime::new().unwrap().block_on(measure());
+}
+
+async fn measure() {
+    let mut host = Host::start().await;
+    let mut figures = kills(&mut host).await;
+    figures.extend(starts(&mut host).await);
+    figures.extend(costs(&mut host).await);
+    host.strike().await;
+    figures::print("A real pool on a private Tor network", &figures);
+}
+
+/// From a commit to nodes that are ready, beside one bare tor that downloads everything.
+async fn starts(host: &mut Host) -> Vec<Figure> {
+    let (mut bare, mut small, mut large) = (vec![], vec![], vec![]);
+    for round in 1..=ROUNDS {
+        bare.push(BareTor::new(&host.stage).start().await);
+        small.push(host.grow_from_nothing(SMALL).await);
+        bare.push(BareTor::new(&host.stage).start().await);
+        large.push(host.grow_from_nothing(LARGE).await);
+        eprintln!(
+            "starts, round {round} of {ROUNDS}: bare {bare:.2?}, {SMALL} nodes {small:.2?}, {LARGE} nodes {large:.2?}"
+        );
+    }
+    let bare = Amount::Time(median(bare));
+    let figure = |nodes: u16, times, target| Figure {
+        name: format!("commit to {nodes} ready nodes, beside one bare tor's first start"),
+        measured: Amount::Time(median(times)),
+        beside: Some(bare),
+        target,
+    };
+    vec![figure(SMALL, small, Target::None), figure(LARGE, large, Target::Times(6.0))]
+}
+
+/// What the daemon costs with many nodes: in a pass, and when nothing happens.
+async fn costs(host: &mut Host) -> Vec<Figure> {
+    tokio::time::sleep(REST).await;
+    let pid = host.stage.daemon_pid().unwrap();
+    let per_pass = cost::of(pid, || host.passes(PASSES)).await;
+    let idle = cost::of(pid, || tokio::time::sleep(IDLE)).await;
+    let percent = |time: Duration| Amount::CorePercent(time.as_secs_f64() / IDLE.as_secs_f64() * 100.0);
+    let figure = |name: &str, measured, target| Figure {
+        name: format!("{name}, {LARGE} nodes"),
+        measured,
+        beside: None,
+        target,
+    };
+    let below = |amount| Target::Below(amount);
+    vec![
+        figure("CPU of a pass", Amount::Time(per_pass.own / PASSES), below(Amount::Time(Duration::from_millis(50)))),
+        figure("  and of the programs it runs", Amount::Time(per_pass.children / PASSES), Target::None),
+        figure("CPU of the idle daemon", percent(idle.own), below(Amount::CorePercent(0.5))),
+        figure("  and of the programs it runs", percent(idle.children), Target::None),
+        figure("memory of the idle daemon", Amount::Bytes(cost::resident(pid)), below(Amount::Bytes(25 << 20))),
+    ]
+}
+
+/// From the death of a tor to a node that is ready, beside a bare tor that was killed and starts again.
+async fn kills(host: &mut Host) -> Vec<Figure> {
+    host.resize(SMALL).await;
+    let mut tor = BareTor::new(&host.stage);
+    tor.start().await;
+    let (mut bare, mut node) = (vec![], vec![]);
+    for _ in 0..KILLS {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bare.push(tor.start().await);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        node.push(host.kill_one().await);
+    }
+    eprintln!("kills: bare {bare:.2?}, node {node:.2?}");
+    vec![Figure {
+        name: "kill -9 of a tor to its node ready, beside a bare tor's start with a cached directory".to_owned(),
+        measured: Amount::Time(median(node)),
+        beside: Some(Amount::Time(median(bare))),
+        target: Target::Times(1.1),
+    }]
+}

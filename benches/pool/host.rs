@@ -1,0 +1,94 @@
+//! A pool host on a private Tor network, and what is done to it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use exitpool::cli::demo::stage::{Stage, kill_pid, unique_directory};
+use exitpool::daemon::socket::{self, Report, Verb};
+use exitpool::testnet::{Peer, Spec, Testnet};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// What the names of its namespaces begin with.
+const PREFIX: &str = "xbench";
+/// The longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often a node that was killed is looked for.
+const STEP: Duration = Duration::from_millis(10);
+
+/// A pool host with the daemon running on it.
+pub struct Host {
+    pub stage: Stage,
+}
+
+impl Host {
+    pub async fn start() -> Self {
+        Testnet::sweep(PREFIX).await.unwrap();
+        let exitpool = PathBuf::from(env!("CARGO_BIN_EXE_exitpool"));
+        let spec = Spec::usual(PREFIX, Peer::Namespace { addresses: 1 });
+        let directory = unique_directory("exitpool-bench");
+        let mut stage = Stage::set_with(exitpool, spec, &directory, &document(0), |_| {}).await.unwrap();
+        stage.start_daemon().unwrap();
+        Self { stage }
+    }
+
+    /// Empties the pool, commits a size, and gives the time from the commit until all nodes are ready.
+    pub async fn grow_from_nothing(&mut self, nodes: u16) -> Duration {
+        self.resize(0).await;
+        self.resize(nodes).await
+    }
+
+    /// Commits a size, and gives the time from the commit until the host is as desired.
+    pub async fn resize(&mut self, nodes: u16) -> Duration {
+        let begun = Instant::now();
+        self.stage.commit(&document(nodes), &format!("{nodes} nodes")).await.unwrap();
+        let what = format!("{nodes} ready nodes");
+        let done = |report: &Report| report.converged && list(report).len() == usize::from(nodes) && all_ready(report);
+        self.stage.wait_for(&what, PATIENCE, done).await.unwrap();
+        begun.elapsed()
+    }
+
+    /// Lets the daemon look at the whole host, so many times.
+    pub async fn passes(&self, count: u32) {
+        for _ in 0..count {
+            let report = socket::ask(&self.stage.runtime_dir(), Verb::Reconcile).await.unwrap();
+            assert!(report.converged && report.applied.is_empty(), "the pool was not at rest: {:?}", report.applied);
+        }
+    }
+
+    /// Kills the tor of the first node, and gives the time until it is ready with another one.
+    pub async fn kill_one(&self) -> Duration {
+        let pid = |report: &Report| list(report)[0]["instance"]["pid"].as_u64();
+        let killed = pid(&self.stage.report().await.unwrap()).unwrap();
+        let begun = Instant::now();
+        kill_pid(u32::try_from(killed).unwrap(), Signal::KILL).unwrap();
+        loop {
+            let report = self.stage.report().await.unwrap();
+            if all_ready(&report) && pid(&report).is_some_and(|pid| pid != killed) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the node did not come back:\n{}", self.stage.log_tail());
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    pub async fn strike(self) {
+        self.stage.strike().await.unwrap();
+    }
+}
+
+fn document(nodes: u16) -> String {
+    format!(
+        "version: 1\nallow_empty: true\n\
+         pools: [{{name: eu, size: {nodes}, countries: [de, nl, us], listen: 0.0.0.0, socks_port: 30000}}]\n\
+         access: {{socks: ['@CLIENT@'], panel: ['@CLIENT@']}}\n"
+    )
+}
+
+fn list(report: &Report) -> &[Value] {
+    report.nodes["nodes"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn all_ready(report: &Report) -> bool {
+    list(report).iter().all(|node| node["state"] == "ready")
+}
