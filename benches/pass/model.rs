@@ -73,6 +73,8 @@ impl Tor for Model {
         Ok(())
     }
 
+    async fn tend(&self) {}
+
     async fn changed(&self) {
         std::future::pending().await
     }
