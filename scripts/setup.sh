@@ -9,7 +9,8 @@ declare -A package=(
 )
 commands=(cc make git tor tor-gencert nft ip setpriv curl)
 if [ "${1:-run}" = test ]; then
-    package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping [systemd-analyze]=systemd
+    package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
+    package[systemd-analyze]=systemd
     commands+=(chromium strace ping systemd-analyze)
 fi
 

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod output;
 pub mod reference;
 
+mod accept_rewrite;
 mod apply;
 mod completions;
 mod diff;
@@ -56,6 +57,7 @@ enum Verb {
     Drift(drift::Arguments),
     Apply(apply::Arguments),
     Reconcile(reconcile::Arguments),
+    AcceptRewrite(accept_rewrite::Arguments),
     Status(status::Arguments),
     Nodes(nodes::Arguments),
     Down(down::Arguments),
@@ -152,6 +154,7 @@ impl Verb {
             Self::Drift(arguments) => drift::run(&arguments).await,
             Self::Apply(arguments) => apply::run(&arguments).await,
             Self::Reconcile(arguments) => reconcile::run(&arguments).await,
+            Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,

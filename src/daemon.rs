@@ -2,11 +2,13 @@
 //!
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
+pub mod fetching;
 pub mod lock;
 pub mod settings;
 pub mod socket;
 pub mod wake;
 
+mod fault;
 mod state;
 
 use std::sync::Arc;
@@ -77,10 +79,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let mut state = State::new(&settings);
     let _watch = state.watch_source(&wakeups);
+    let fetching = state.fetch_source(&wakeups);
 
     let http = serve_http(&settings, &state, stop.clone()).await?;
     let (requests, mut inbox) = mpsc::channel(16);
-    let speaking = socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone() };
+    let speaking =
+        socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone(), fetching: state.fetching() };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
@@ -88,7 +92,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let end = pass_after_pass(&mut state, &wakeups, &mut inbox, &stop).await;
 
     stop.cancel();
-    for task in [tor, signals] {
+    for task in [tor, signals].into_iter().chain(fetching) {
         task.abort();
     }
     let _ = tokio::join!(http, socket);

@@ -36,16 +36,20 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let wished = look::newest(&arguments.source)?;
     let lock = match RuntimeLock::take(&arguments.host.runtime_dir) {
         Ok(lock) => lock,
         Err(LockError::Held(_)) => {
+            let source = arguments.host.open(&arguments.source)?;
+            if source.remote().is_none() {
+                look::wished(source.candidate()?)?;
+            }
             output::talk("a daemon is running: it applies");
             let report = socket::ask(&arguments.host.runtime_dir, Verb::Reconcile).await?;
             return reconcile::tell(&report, arguments.output.output);
         }
         Err(error) => return Err(error.into()),
     };
+    let wished = accept(arguments).await?;
     let applied = converge(arguments, &wished).await;
     drop(lock);
     let outcomes = applied?;
@@ -56,9 +60,21 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Takes the newest revision of the source up, fetched now where it is remote.
+async fn accept(arguments: &Arguments) -> anyhow::Result<Wished> {
+    let source = arguments.host.open(&arguments.source)?;
+    if let Some(remote) = source.remote() {
+        remote.fetch().await?;
+    }
+    let candidate = source.candidate()?;
+    let wished = look::wished(candidate.clone())?;
+    source.accept(&candidate)?;
+    Ok(wished)
+}
+
 /// Passes until nothing is left, or nothing more can be done.
 async fn converge(arguments: &Arguments, wished: &Wished) -> anyhow::Result<Vec<Outcome>> {
-    let settings = arguments.host.settings(arguments.source.spec()?);
+    let settings = arguments.host.following(&arguments.source)?;
     let memory = Memory::new(&settings.state_dir);
     memory.remember_accepted(&Accepted { revision: wished.revision.clone(), bytes: wished.bytes.clone() })?;
     let mut reconciler = look::reconciler(&settings, &wished.desired).await;

@@ -7,13 +7,18 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::daemon::settings::Settings;
+use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceSpec};
+
+mod git;
+
+pub(super) use git::commit;
 
 /// Where the desired state comes from.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArguments {
-    /// The desired-state file, or a local Git repository that has it
-    #[arg(long, env = "EXITPOOL_SOURCE", value_name = "PATH")]
+    /// The desired-state file, or the Git repository that has it: a path or a URL
+    #[arg(long, env = "EXITPOOL_SOURCE", value_name = "PATH|URL")]
     pub source: String,
     /// The branch to follow, where the source is a repository
     #[arg(long, env = "EXITPOOL_BRANCH", default_value = "main")]
@@ -21,6 +26,8 @@ pub struct SourceArguments {
     /// The file within the repository
     #[arg(long, env = "EXITPOOL_PATH", default_value = "pool.yaml", value_name = "PATH")]
     pub path: String,
+    #[command(flatten)]
+    git: git::GitArguments,
 }
 
 /// Where this host keeps things.
@@ -75,20 +82,22 @@ pub enum Format {
 }
 
 impl SourceArguments {
-    /// Says where the desired state comes from.
-    pub fn spec(&self) -> anyhow::Result<SourceSpec> {
-        SourceSpec::from_options(&self.source, &self.branch, &self.path).context("cannot use --source")
-    }
-
-    /// Opens the source.
-    pub fn open(&self) -> anyhow::Result<Source> {
-        Ok(Source::new(self.spec()?))
+    /// Says where the desired state comes from, and on which conditions.
+    fn settings(&self, state_dir: PathBuf) -> anyhow::Result<SourceSettings> {
+        let spec = SourceSpec::from_options(&self.source, &self.branch, &self.path).context("cannot use --source")?;
+        let git = &self.git;
+        Ok(SourceSettings { spec, state_dir, transport: git.transport(), trust: git.trust()? })
     }
 }
 
 impl Host {
+    /// The daemon's settings, with the source as its arguments say.
+    pub fn following(&self, source: &SourceArguments) -> anyhow::Result<Settings> {
+        Ok(self.settings(source.settings(self.state_dir.clone())?))
+    }
+
     /// The daemon's settings.
-    pub fn settings(&self, source: SourceSpec) -> Settings {
+    pub fn settings(&self, source: SourceSettings) -> Settings {
         let host = self.clone();
         Settings {
             source,
@@ -100,5 +109,10 @@ impl Host {
             geoip: host.geoip,
             geoip6: host.geoip6,
         }
+    }
+
+    /// Opens the source.
+    pub fn open(&self, source: &SourceArguments) -> anyhow::Result<Source> {
+        Ok(Source::with(source.settings(self.state_dir.clone())?))
     }
 }

@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let wished = look::newest(&arguments.source)?;
+    let wished = look::newest(&arguments.host, &arguments.source)?;
     let plan = look::look(&arguments.host, &arguments.source, &wished).await?.plan;
     let document = PlanDocument::of(&wished.revision, &plan);
     match arguments.output.output {

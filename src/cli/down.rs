@@ -6,6 +6,8 @@ use crate::daemon::lock::RuntimeLock;
 use crate::daemon::socket::{self, Report, SocketError, Verb};
 use crate::desired::Desired;
 use crate::reconcile::memory::Memory;
+use crate::source::SourceSpec;
+use crate::source::settings::SourceSettings;
 
 use super::arguments::{Format, Host, Output};
 use super::{Exit, look, output};
@@ -40,7 +42,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 
 async fn without_daemon(host: &Host) -> anyhow::Result<Report> {
     let _lock = RuntimeLock::take(&host.runtime_dir)?;
-    let settings = host.settings(crate::source::SourceSpec::File("/dev/null".into()));
+    let settings = host.settings(SourceSettings::of(SourceSpec::File("/dev/null".into()), host.state_dir.clone()));
     let outcomes = look::reconciler(&settings, &Desired::default()).await.down().await;
     Memory::new(&host.state_dir).forget();
     Ok(Report::of_down(&outcomes))

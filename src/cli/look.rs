@@ -28,22 +28,23 @@ pub struct Wished {
     pub bytes: Vec<u8>,
 }
 
-/// Reads the newest revision of the source; an invalid one is told in full.
-pub fn newest(source: &SourceArguments) -> anyhow::Result<Wished> {
-    let candidate = source.open()?.candidate()?;
+/// Reads the newest revision of the source, of a remote one what the daemon fetched last; an invalid one is told in full.
+pub fn newest(host: &Host, source: &SourceArguments) -> anyhow::Result<Wished> {
+    let candidate = host.open(source)?.candidate()?;
     wished(candidate)
 }
 
 /// Reads the revision in force where the daemon left one, and the source's newest otherwise.
 pub fn in_force(host: &Host, source: &SourceArguments) -> anyhow::Result<Wished> {
     let Some(accepted) = Memory::new(&host.state_dir).accepted() else {
-        return newest(source);
+        return newest(host, source);
     };
     let file = "the desired state in force".to_owned();
-    wished(Candidate { revision: accepted.revision, bytes: accepted.bytes, file })
+    wished(Candidate { revision: accepted.revision, bytes: accepted.bytes, file, verdict: None })
 }
 
-fn wished(candidate: Candidate) -> anyhow::Result<Wished> {
+/// Understands a candidate; an invalid one is told in full.
+pub fn wished(candidate: Candidate) -> anyhow::Result<Wished> {
     match load::load(&candidate.file, &candidate.bytes) {
         Ok(Loaded { desired, .. }) => Ok(Wished { revision: candidate.revision, desired, bytes: candidate.bytes }),
         Err(invalid) => {
@@ -78,7 +79,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
 
 /// Observes the host and plans.
 pub async fn look(host: &Host, source: &SourceArguments, wished: &Wished) -> anyhow::Result<Look> {
-    let settings = host.settings(source.spec()?);
+    let settings = host.following(source)?;
     Ok(reconciler(&settings, &wished.desired).await.look(&wished.desired).await)
 }
 

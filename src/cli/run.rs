@@ -26,6 +26,6 @@ pub struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let usual = if std::io::stderr().is_terminal() { Format::Text } else { Format::Json };
     output::start_log(arguments.log_format.unwrap_or(usual));
-    daemon::run(arguments.host.settings(arguments.source.spec()?)).await?;
+    daemon::run(arguments.host.following(&arguments.source)?).await?;
     Ok(Exit::Done)
 }

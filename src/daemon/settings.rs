@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::source::SourceSpec;
+use crate::source::settings::SourceSettings;
 use crate::tor::layout::Layout;
 
 /// The daemon's own start-up options.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the desired state comes from.
-    pub source: SourceSpec,
+    /// Where the desired state comes from, and on which conditions.
+    pub source: SourceSettings,
     /// What outlives a restart of the host.
     pub state_dir: PathBuf,
     /// What does not: sockets, torrcs, the lock.

@@ -19,6 +19,7 @@ use crate::status::wire::{NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, Note, Status};
 
 use super::StatusReceiver;
+use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
 
 /// The socket's name in the runtime directory.
@@ -34,7 +35,7 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 pub enum Verb {
     /// Tell the published status, at once.
     Status,
-    /// Look again now, and answer after the pass.
+    /// Fetch a remote source and look again now, and answer after the pass.
     Reconcile,
     /// Remove everything of ours from this host, and end.
     Down,
@@ -117,6 +118,8 @@ pub struct Daemon {
     pub status: StatusReceiver,
     /// How the loop is woken.
     pub wakeups: Wakeups,
+    /// Who fetches a remote source.
+    pub fetching: Option<Fetching>,
 }
 
 /// Serves the socket until `stop`; a leftover of an earlier daemon is replaced, since the lock is ours.
@@ -167,6 +170,9 @@ impl Daemon {
             return Some(Report::of(&self.status.borrow()));
         }
         tracing::info!(uid, ?verb, "an operator asks");
+        if let Some(fetching) = self.fetching.as_ref().filter(|_| verb == Verb::Reconcile) {
+            fetching.now().await;
+        }
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request { verb, reply }).await.ok()?;
         self.wakeups.wake(Cause::Operator);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::apply::{Drivers, Outcome};
 use crate::audit::{Audit, Record};
@@ -19,12 +20,14 @@ use crate::reconcile::memory::{Accepted, Memory};
 use crate::reconcile::{self, Reconciler, Settled};
 use crate::source::{self, Candidate, Source, Watch};
 use crate::status::metrics::Metrics;
-use crate::status::{self, Fault, Inputs, PassResult, SourceError, SourceState, Status};
+use crate::status::{self, Fault, Inputs, PassResult, Signatures, SourceError, SourceState, Status};
 use crate::sys::addresses;
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 
 use super::StatusReceiver;
+use super::fault;
+use super::fetching::Fetching;
 use super::settings::Settings;
 use super::socket::Report;
 use super::wake::{Cause, Wakeups};
@@ -35,6 +38,7 @@ const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
 /// What the daemon holds between two passes.
 pub(super) struct State {
     source: Source,
+    fetching: Option<Fetching>,
     seen: SourceState,
     refused: Option<Revision>,
     in_force: Option<InForce>,
@@ -79,9 +83,12 @@ impl State {
             applied: memory.applied(),
             backoffs: Default::default(),
         };
+        let source = Source::with(settings.source.clone());
+        let signatures = if source.needs_signatures() { Signatures::Required } else { Signatures::NotRequired };
         let mut state = Self {
-            source: Source::new(settings.source.clone()),
-            seen: SourceState::default(),
+            source,
+            fetching: None,
+            seen: SourceState { signatures, ..SourceState::default() },
             refused: None,
             in_force: None,
             reconciler,
@@ -129,8 +136,24 @@ impl State {
         Arc::clone(&self.metrics)
     }
 
+    /// Begins to fetch a remote source.
+    pub(super) fn fetch_source(&mut self, wakeups: &Wakeups) -> Option<JoinHandle<()>> {
+        let (fetching, task) = Fetching::start(&self.source, wakeups)?;
+        self.fetching = Some(fetching);
+        self.watched = true;
+        Some(task)
+    }
+
+    /// The task that fetches, where the source is remote.
+    pub(super) fn fetching(&self) -> Option<Fetching> {
+        self.fetching.clone()
+    }
+
     /// Watches the source; one that cannot be watched is looked at every few seconds instead.
     pub(super) fn watch_source(&mut self, wakeups: &Wakeups) -> Option<Watch> {
+        if self.source.remote().is_some() {
+            return None;
+        }
         let wakeups = wakeups.clone();
         match self.source.watch(move || wakeups.wake(Cause::Source)) {
             Ok(watch) => {
@@ -178,19 +201,19 @@ impl State {
         self.next()
     }
 
-    /// Reads the source, and takes its newest revision up when it is valid.
+    /// Reads the source, and takes its newest revision up when it is believed and valid.
     fn read_source(&mut self) {
-        let candidate = match self.source.candidate() {
-            Ok(candidate) => candidate,
-            Err(error) => {
-                let message = chain(&error);
-                if self.seen.error.as_ref().is_none_or(|seen| seen.message != message) {
-                    tracing::warn!(error = message, "cannot read the source; what is in force stays in force");
-                }
-                self.seen.error = Some(SourceError { fault: fault(&error), message });
-                return;
-            }
-        };
+        let candidate = self.source.candidate();
+        self.seen.offered = self.source.offered().or(self.seen.offered.take());
+        match candidate {
+            Ok(candidate) => self.consider(candidate),
+            Err(source::SourceError::NotFetched { .. }) => self.seen.error = None,
+            Err(error) => self.cannot_read(&error),
+        }
+        self.tell_of_fetching();
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
         self.seen.last_success = Some(Timestamp::now());
         self.seen.offered = Some(candidate.revision.clone());
         if self.seen.accepted.as_ref() == Some(&candidate.revision) && self.in_force.is_some() {
@@ -201,20 +224,32 @@ impl State {
         }
     }
 
+    fn cannot_read(&mut self, error: &source::SourceError) {
+        let error = SourceError { fault: fault::of_source(error), message: chain(error) };
+        if self.seen.error.as_ref().is_none_or(|seen| seen.message != error.message) {
+            tracing::warn!(error = error.message, "cannot use the source; what is in force stays in force");
+        }
+        if error.fault.is_refusal() {
+            self.seen.last_success = Some(Timestamp::now());
+        }
+        self.seen.error = Some(error);
+    }
+
+    /// Says of a remote source when it was last reached, and why not, unless there is worse to say.
+    fn tell_of_fetching(&mut self) {
+        let Some(fetched) = self.fetching.as_ref().map(Fetching::fetched) else { return };
+        self.seen.last_success = fetched.last_success;
+        if self.seen.error.is_none() {
+            self.seen.error = fetched.error;
+        }
+    }
+
     fn take_up(&mut self, candidate: Candidate) {
-        let revision = candidate.revision;
+        let revision = candidate.revision.clone();
         match load::load(&candidate.file, &candidate.bytes) {
             Ok(Loaded { desired, warnings }) => {
                 warnings.iter().for_each(|warning| tracing::warn!(%revision, "{}", warning.one_line()));
-                tracing::info!(%revision, "accepted a new revision");
-                let accepted = Accepted { revision: revision.clone(), bytes: candidate.bytes };
-                if let Err(error) = self.memory.remember_accepted(&accepted) {
-                    tracing::error!(error = chain(&error), "a restart would not know the revision in force");
-                }
-                self.seen.error = None;
-                self.refused = None;
-                self.seen.accepted = Some(revision.clone());
-                self.in_force = Some(InForce { revision, desired });
+                self.accept(candidate, desired);
             }
             Err(invalid) => {
                 tracing::error!(%revision, "refused: {invalid}");
@@ -222,6 +257,23 @@ impl State {
                 self.refused = Some(revision);
             }
         }
+    }
+
+    /// Puts a candidate in force. The ratchet goes first: what it does not remember, a restart would take back.
+    fn accept(&mut self, candidate: Candidate, desired: Desired) {
+        if let Err(error) = self.source.accept(&candidate) {
+            return self.cannot_read(&error);
+        }
+        let revision = candidate.revision;
+        tracing::info!(%revision, "accepted a new revision");
+        let accepted = Accepted { revision: revision.clone(), bytes: candidate.bytes };
+        if let Err(error) = self.memory.remember_accepted(&accepted) {
+            tracing::error!(error = chain(&error), "a restart would not know the revision in force");
+        }
+        self.seen.error = None;
+        self.refused = None;
+        self.seen.accepted = Some(revision.clone());
+        self.in_force = Some(InForce { revision, desired });
     }
 
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
@@ -291,18 +343,6 @@ impl State {
         let outcomes = self.reconciler.down().await;
         self.memory.forget();
         Report::of_down(&outcomes)
-    }
-}
-
-/// What sort of thing is wrong with the source.
-fn fault(error: &source::SourceError) -> Fault {
-    use source::SourceError as Error;
-    match error {
-        Error::Unreadable { .. } | Error::NotOwned { .. } | Error::Repository { .. } | Error::Watch { .. } => {
-            Fault::Unreachable
-        }
-        Error::TooLarge { .. } => Fault::Malformed,
-        _ => Fault::Missing,
     }
 }
 

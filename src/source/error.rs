@@ -3,19 +3,60 @@
 use std::path::PathBuf;
 
 use super::MAX_BYTES;
+use super::ratchet::RatchetError;
+use super::verify::{Refusal, SignersError};
 use crate::error::{Classify, Kind};
 
 /// Why a source could not be understood, read or watched.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The source is on another host.
-    #[error(
-        "the source `{location}` is remote, which is not available yet; \
-         clone it with `git clone --bare` and give the clone's path"
-    )]
+    /// The source is on another host, and only the daemon has a clone of it.
+    #[error("the source `{location}` is remote; clone it, and give the clone's path or its file")]
     Remote {
         /// Where, without user and password.
         location: String,
+    },
+    /// The source is reached in a way that is not allowed, or in none.
+    #[error("`{location}` is not a source; give https://, ssh://, git://, `user@host:path`, or a path on this host")]
+    Scheme {
+        /// Where, without user and password.
+        location: String,
+    },
+    /// The remote has not been fetched yet.
+    #[error("`{location}` has not been fetched yet")]
+    NotFetched {
+        /// Where, without user and password.
+        location: String,
+    },
+    /// The revision is not believed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Who may sign is not known.
+    #[error(transparent)]
+    Signers(#[from] SignersError),
+    /// What was accepted last is not known, or cannot be remembered.
+    #[error(transparent)]
+    Ratchet(#[from] RatchetError),
+    /// Signatures are asked of something that cannot have any.
+    #[error("the source `{}` is a file, and a file has no signed commits; give a git repository, or leave `--allowed-signers` out", path.display())]
+    Unsignable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nobody asked for signatures, so nothing is remembered of what was accepted.
+    #[error(
+        "no commit is refused here, because no signatures are asked for; give `--allowed-signers` as the daemon has it"
+    )]
+    NoRatchet,
+    /// The branch does not have a commit.
+    #[error("branch `{branch}` of `{}` does not have commit {commit}; check the id, and `exitpool reconcile` first", path.display())]
+    CommitMissing {
+        /// The repository.
+        path: PathBuf,
+        /// The branch.
+        branch: String,
+        /// The commit.
+        commit: git2::Oid,
     },
     /// The branch's name is none.
     #[error("`{branch}` is not the name of a branch; give it without `refs/heads/`, as in `main`")]
@@ -128,9 +169,14 @@ pub enum SourceError {
 impl Classify for SourceError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Remote { .. } | Self::BranchName { .. } | Self::PathOutside { .. } | Self::NotARepository { .. } => {
-                Kind::Usage
-            }
+            Self::Remote { .. }
+            | Self::Scheme { .. }
+            | Self::BranchName { .. }
+            | Self::PathOutside { .. }
+            | Self::NotARepository { .. }
+            | Self::NoRatchet
+            | Self::CommitMissing { .. }
+            | Self::Unsignable { .. } => Kind::Usage,
             _ => Kind::Source,
         }
     }

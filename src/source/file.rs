@@ -25,5 +25,5 @@ pub fn candidate(path: &Path) -> Result<Candidate, SourceError> {
         return Err(SourceError::TooLarge { path: path.to_owned() });
     }
     let revision = Revision::of_file(&Sha256::digest(&bytes).into());
-    Ok(Candidate { revision, bytes, file: path.display().to_string() })
+    Ok(Candidate { revision, bytes, file: path.display().to_string(), verdict: None })
 }

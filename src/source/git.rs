@@ -6,11 +6,21 @@ use std::path::{Component, Path, PathBuf};
 
 use git2::{BranchType, Commit, ErrorCode, FileMode, ObjectType, Oid, Reference, Repository};
 
+use super::verify::Verdict;
 use super::{Candidate, MAX_BYTES, SourceError, SourceSpec};
 use crate::desired::Revision;
 
 /// Describes a file in a repository; the repository may not exist yet.
 pub fn spec(repository: &Path, branch: &str, path: &str) -> Result<SourceSpec, SourceError> {
+    let path = checked(branch, path)?;
+    if repository.exists() {
+        open(repository)?;
+    }
+    Ok(SourceSpec::Git { repository: repository.to_owned(), branch: branch.to_owned(), path })
+}
+
+/// Checks the name of a branch, and a path within a repository.
+pub fn checked(branch: &str, path: &str) -> Result<PathBuf, SourceError> {
     if !Reference::is_valid_name(&ref_name(branch)) || branch.starts_with("refs/") {
         return Err(SourceError::BranchName { branch: branch.to_owned() });
     }
@@ -19,22 +29,84 @@ pub fn spec(repository: &Path, branch: &str, path: &str) -> Result<SourceSpec, S
     if !stays_inside || path.as_os_str().is_empty() {
         return Err(SourceError::PathOutside { path });
     }
-    if repository.exists() {
-        open(repository)?;
-    }
-    Ok(SourceSpec::Git { repository: repository.to_owned(), branch: branch.to_owned(), path })
+    Ok(path)
 }
 
-/// Reads the file out of the branch's newest commit.
-pub fn candidate(repository: &Path, branch: &str, path: &Path) -> Result<Candidate, SourceError> {
-    let opened = open(repository)?;
-    let commit = tip(&opened, repository, branch)?;
-    let within = Within { repository, branch, path, commit: commit.id() };
-    let blob = within.find(&commit)?;
-    let bytes = within.read(&opened, blob)?;
-    let revision = Revision::of_commit(branch, &commit.id().to_string())
-        .map_err(|_| SourceError::BranchName { branch: branch.to_owned() })?;
-    Ok(Candidate { revision, bytes, file: path.display().to_string() })
+/// A file in the newest commit of a branch.
+#[derive(Debug, Clone, Copy)]
+pub struct Tip<'a> {
+    /// The repository.
+    pub repository: &'a Path,
+    /// The branch's name, for people and for the revision.
+    pub branch: &'a str,
+    /// The reference that holds the branch, where it is not the branch's own.
+    pub reference: Option<&'a str>,
+    /// The file's path within the repository.
+    pub path: &'a Path,
+}
+
+impl Tip<'_> {
+    /// Reads the file out of the newest commit, if `believed` says that the commit may be believed.
+    pub fn candidate(
+        self,
+        believed: impl FnOnce(&Repository, Oid) -> Result<Option<Verdict>, SourceError>,
+    ) -> Result<Candidate, SourceError> {
+        let Self { repository, branch, path, .. } = self;
+        let opened = open(repository)?;
+        let commit = self.commit(&opened)?;
+        let verdict = believed(&opened, commit.id())?;
+        let within = Within { repository, branch, path, commit: commit.id() };
+        let blob = within.find(&commit)?;
+        let bytes = within.read(&opened, blob)?;
+        let revision = revision(branch, commit.id())?;
+        Ok(Candidate { revision, bytes, file: path.display().to_string(), verdict })
+    }
+
+    /// The newest commit as a revision.
+    pub fn revision(self) -> Result<Revision, SourceError> {
+        let opened = open(self.repository)?;
+        revision(self.branch, self.newest(&opened)?)
+    }
+
+    /// The newest commit.
+    pub fn newest(self, opened: &Repository) -> Result<Oid, SourceError> {
+        Ok(self.commit(opened)?.id())
+    }
+
+    fn commit<'r>(&self, opened: &'r Repository) -> Result<Commit<'r>, SourceError> {
+        let Self { repository: path, branch, .. } = *self;
+        let name = self.reference.map_or_else(|| ref_name(branch), str::to_owned);
+        let reference = opened.find_reference(&name).map_err(|source| match source.code() {
+            ErrorCode::NotFound => SourceError::BranchMissing {
+                path: path.to_owned(),
+                branch: branch.to_owned(),
+                branches: branches(opened),
+            },
+            _ => SourceError::Repository { path: path.to_owned(), source },
+        })?;
+        reference.peel_to_commit().map_err(|source| SourceError::Repository { path: path.to_owned(), source })
+    }
+}
+
+/// Whether a repository has a reference, readable or not.
+pub fn has_reference(repository: &Path, reference: &str) -> bool {
+    let found = Repository::open_bare(repository).and_then(|opened| opened.find_reference(reference).map(drop));
+    found.map_or_else(|error| error.code() != ErrorCode::NotFound, |()| true)
+}
+
+/// Whether every commit of a reference, and the file in its newest one, can be read, where they are there at all.
+pub fn is_readable(repository: &Path, reference: &str, path: &Path) -> bool {
+    let tip = Tip { repository, branch: reference, reference: Some(reference), path };
+    let walk = |opened: &Repository, tip: Oid| -> Result<(), git2::Error> {
+        let mut walk = opened.revwalk()?;
+        walk.push(tip)?;
+        walk.try_for_each(|commit| opened.find_commit(commit?).map(drop))
+    };
+    let broken = |source| SourceError::Repository { path: repository.to_owned(), source };
+    match tip.candidate(|opened, commit| walk(opened, commit).map(|()| None).map_err(broken)) {
+        Err(SourceError::Repository { .. } | SourceError::NotARepository { .. } | SourceError::Missing { .. }) => false,
+        Ok(_) | Err(_) => true,
+    }
 }
 
 /// The paths whose changes may move the branch. A repository that is not there yet may become one of two kinds.
@@ -48,28 +120,22 @@ pub fn watched(repository: &Path, branch: &str) -> Vec<PathBuf> {
     }
 }
 
+fn revision(branch: &str, commit: Oid) -> Result<Revision, SourceError> {
+    Revision::of_commit(branch, &commit.to_string()).map_err(|_| SourceError::BranchName { branch: branch.to_owned() })
+}
+
 fn ref_name(branch: &str) -> String {
     format!("refs/heads/{branch}")
 }
 
 /// Opens a repository where it stands: neither the directories above it nor the environment are asked.
-fn open(path: &Path) -> Result<Repository, SourceError> {
+pub fn open(path: &Path) -> Result<Repository, SourceError> {
     Repository::open(path).map_err(|source| match source.code() {
         ErrorCode::Owner => SourceError::NotOwned { path: path.to_owned() },
         ErrorCode::NotFound if !path.exists() => SourceError::Missing { path: path.to_owned() },
         ErrorCode::NotFound => SourceError::NotARepository { path: path.to_owned() },
         _ => SourceError::Repository { path: path.to_owned(), source },
     })
-}
-
-fn tip<'r>(opened: &'r Repository, path: &Path, branch: &str) -> Result<Commit<'r>, SourceError> {
-    let reference = opened.find_reference(&ref_name(branch)).map_err(|source| match source.code() {
-        ErrorCode::NotFound => {
-            SourceError::BranchMissing { path: path.to_owned(), branch: branch.to_owned(), branches: branches(opened) }
-        }
-        _ => SourceError::Repository { path: path.to_owned(), source },
-    })?;
-    reference.peel_to_commit().map_err(|source| SourceError::Repository { path: path.to_owned(), source })
 }
 
 /// Lists the branches of a repository, for people.

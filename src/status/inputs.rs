@@ -81,10 +81,14 @@ pub enum Fault {
     Unsigned,
     /// A commit is signed by a key that is not trusted.
     UnknownKey,
+    /// A commit's signature is damaged, or over something else.
+    BadSignature,
     /// The branch no longer contains the revision in force.
     Rewritten,
     /// It offers an older revision than one that was accepted before.
     Stale,
+    /// Nothing says from which commit on the branch may be believed.
+    Unpinned,
 }
 
 /// Whether revisions have to be signed.
@@ -174,7 +178,15 @@ impl PassResult {
 
 impl Fault {
     /// The faults that refuse a revision which was read.
-    pub const REFUSALS: [Self; 5] = [Self::Malformed, Self::Unsigned, Self::UnknownKey, Self::Rewritten, Self::Stale];
+    pub const REFUSALS: [Self; 7] = [
+        Self::Malformed,
+        Self::Unsigned,
+        Self::UnknownKey,
+        Self::BadSignature,
+        Self::Rewritten,
+        Self::Stale,
+        Self::Unpinned,
+    ];
 
     /// Whether the revision was read and refused: reading it again changes nothing.
     pub fn is_refusal(self) -> bool {
@@ -193,7 +205,9 @@ impl Fault {
             Self::Unauthenticated => Reason::AuthenticationFailed,
             Self::Missing => Reason::InvalidPath,
             Self::Malformed => Reason::BuildFailed,
-            Self::Unsigned | Self::UnknownKey | Self::Rewritten | Self::Stale => Reason::VerificationError,
+            Self::Unsigned | Self::UnknownKey | Self::BadSignature | Self::Rewritten | Self::Stale | Self::Unpinned => {
+                Reason::VerificationError
+            }
         }
     }
 
@@ -206,8 +220,10 @@ impl Fault {
             Self::Malformed => "malformed",
             Self::Unsigned => "unsigned",
             Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
             Self::Rewritten => "rewritten",
             Self::Stale => "stale",
+            Self::Unpinned => "unpinned",
         }
     }
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::error::{Classify, Kind};
@@ -73,7 +74,7 @@ pub async fn run(program: &str, args: &[&str], stdin: &[u8], deadline: Duration)
     let child = Command::new(program)
         .args(args)
         .env("LC_ALL", "C")
-        .env("PATH", search_path(std::env::var_os("PATH").as_deref()))
+        .env("PATH", program_path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -105,6 +106,71 @@ async fn converse(mut child: Child, stdin: &[u8]) -> io::Result<Output> {
         stdout: ended.stdout,
         stderr: String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
     })
+}
+
+/// The most that is kept of what a group says on one stream; the rest is read and thrown away.
+const MOST_KEPT_BYTES: u64 = 64 << 10;
+
+/// Runs a program that may start others, in a process group of its own, without input.
+///
+/// When the deadline passes, or the future is dropped, the whole group is killed. However much it says, little is kept.
+pub async fn run_group(mut command: Command, deadline: Duration) -> Result<Output, CommandError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| CommandError::Start { program: program.clone(), source })?;
+    let mut group = Group::of(&child);
+    match tokio::time::timeout(deadline, listen(child)).await {
+        Ok(ended) => {
+            // The leader is reaped: the number may soon be another group's.
+            group.0 = None;
+            ended.map_err(|source| CommandError::Talk { program, source })
+        }
+        Err(_) => Err(CommandError::Deadline { program, deadline }),
+    }
+}
+
+/// A process group, killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &Child) -> Self {
+        Self(leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may be gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+async fn listen(mut child: Child) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr, status) = tokio::join!(keep(stdout), keep(stderr), child.wait());
+    let stderr = String::from_utf8_lossy(&stderr?).trim().to_owned();
+    Ok(Output { status: status?, stdout: stdout?, stderr })
+}
+
+async fn keep(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let Some(mut stream) = stream else { return Ok(kept) };
+    (&mut stream).take(MOST_KEPT_BYTES).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(kept)
+}
+
+/// Where programs are looked for: the inherited path, and where administrators' programs stand.
+pub fn program_path() -> std::ffi::OsString {
+    search_path(std::env::var_os("PATH").as_deref())
 }
 
 fn search_path(inherited: Option<&OsStr>) -> std::ffi::OsString {
@@ -148,6 +214,46 @@ mod tests {
     async fn a_program_that_hangs_is_killed() {
         let error = run("sleep", &["1000"], b"", Duration::from_millis(50)).await.unwrap_err();
         assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
+    }
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn a_group_is_killed_with_all_its_children() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("pid");
+        let script = format!("sh -c 'echo $$ >{0}.new; mv {0}.new {0}; sleep 1000' & wait", pid_file.display());
+        let running = tokio::spawn(run_group(sh(&script), LONG));
+        while !pid_file.exists() {
+            tokio::task::yield_now().await;
+        }
+        let pid = Pid::from_raw(std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap()).unwrap();
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        while !is_gone() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_hangs_meets_its_deadline() {
+        let error = run_group(sh("sleep 1000 & wait"), Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn little_is_kept_of_much() {
+        let output = run_group(sh("head -c 1000000 /dev/zero; echo bad >&2; exit 4"), LONG).await.unwrap();
+        assert_eq!(output.stdout.len() as u64, MOST_KEPT_BYTES);
+        assert_eq!((output.stderr.as_str(), output.status.code()), ("bad", Some(4)));
     }
 
     #[test]
