@@ -16,12 +16,12 @@
 mod life;
 mod look;
 mod relays;
+mod set;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -32,14 +32,11 @@ use super::files::file_error;
 use super::geoip::GeoipFiles;
 use super::layout::{InstancePaths, Layout};
 use super::news::News;
-use super::options::{OptionChange, RunningOptions, set_command};
+use super::options::{OptionChange, RunningOptions};
 use super::process::{self, Found, Watched};
 use super::program::Program;
 use super::{InstanceName, Tor, TorError, TorObservation};
 use crate::observe::Process;
-
-/// The longest that tor may take to carry out a change of options.
-const SET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the driver is told at its start.
 #[derive(Debug, Clone)]
@@ -229,15 +226,7 @@ impl Tor for TorDriver {
         if changes.is_empty() {
             return Ok(());
         }
-        let command = set_command(changes, &self.defaults()?);
-        let session = self.running(name).await?;
-        session.news.doubt();
-        let reply = session.control.ask(command, SET_PATIENCE).await;
-        let reply = reply.map_err(|error| self.control_error(name, &error))?;
-        if reply.is_ok() {
-            return Ok(());
-        }
-        Err(TorError::Refused { instance: name.clone(), command: "RESETCONF", reply: reply.words() })
+        set::set_options(self, name, changes).await
     }
 
     async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {

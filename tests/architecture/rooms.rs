@@ -22,10 +22,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("firewall::model", &["desired"]),
     // The snapshot and the decision. Neither can do anything.
     ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
-    (
-        "plan",
-        &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"],
-    ),
+    ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.

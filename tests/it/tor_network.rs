@@ -13,7 +13,7 @@ use exitpool::observe::{Control, Observation};
 use exitpool::testnet::{Exit, Peer, Spec, Testnet};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::layout::Layout;
-use exitpool::tor::options::{self, ExitChoice, ExitNodes};
+use exitpool::tor::options::{self, ExitChoice, ExitNodes, OptionChange};
 use exitpool::tor::relays::Relays;
 use exitpool::tor::{Tor, TorObservation, torrc};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -124,11 +124,28 @@ async fn walk(place: &Place) {
         assert_eq!(control.network_live, Some(true));
     }
 
+    lose_all_exits(&driver, &instance, &torrc, place.exits_in("de")).await;
+
     // Another daemon sees the same.
     assert_eq!(place.driver().observe().await.relays, Observation::Present(relays));
     grow(place, &driver, &instance.name).await;
     driver.destroy(&instance.name).await.unwrap();
     assert!(driver.observe().await.instances.is_empty());
+}
+
+/// A tor that was left without a known exit builds circuits again as soon as it is given one.
+async fn lose_all_exits(driver: &TorDriver, instance: &Instance, torrc: &str, exits: BTreeSet<Fingerprint>) {
+    let set =
+        |name: &str, value: &str| OptionChange { name: name.to_owned(), from: vec![], to: vec![value.to_owned()] };
+    let nobody = format!("${}", "0".repeat(40));
+    driver.set_options(&instance.name, &[set("FetchDirInfoEarly", "1")]).await.unwrap();
+    // The change back makes tor judge its directory while no exit is known, as a new consensus would.
+    let changes = [set("ExitNodes", &nobody), set("FetchDirInfoEarly", "0")];
+    driver.set_options(&instance.name, &changes).await.unwrap();
+    let is_up = |seen: &TorObservation| control_of(seen, &instance.name).circuit_established;
+    until(driver, |seen| !is_up(seen)).await;
+    give(driver, instance, torrc, exits).await;
+    until(driver, is_up).await;
 }
 
 /// A second instance bootstraps from the first one's directory cache.
