@@ -145,7 +145,9 @@ async fn lose_all_exits(driver: &TorDriver, instance: &Instance, torrc: &str, ex
     let is_up = |seen: &TorObservation| control_of(seen, &instance.name).circuit_established;
     until(driver, |seen| !is_up(seen)).await;
     give(driver, instance, torrc, exits).await;
-    until(driver, is_up).await;
+    // Left alone, it would look again only after a minute here, and with the next consensus elsewhere.
+    let soon = Duration::from_secs(30);
+    tokio::time::timeout(soon, until(driver, is_up)).await.expect("tor was made to look again");
 }
 
 /// A second instance bootstraps from the first one's directory cache.
