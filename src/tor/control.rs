@@ -136,15 +136,17 @@ impl Actor {
         self.launched.clear();
     }
 
-    /// Takes an event: measures circuits, and wakes when it can mean something new.
+    /// Takes an event: measures circuits, and tells when it can mean something new.
     fn notice(&mut self, message: &Message) {
         let Some(line) = message.lines.first() else { return };
-        let is_news = match line.text.strip_prefix("CIRC ") {
-            Some(text) => Circuit::parse(text).is_some_and(|circuit| self.measure(&circuit)),
-            None => message.is_event(),
-        };
-        if is_news {
-            self.news.tell();
+        match line.text.strip_prefix("CIRC ") {
+            Some(text) => {
+                // Whether there is any circuit has an event of its own; another exit can wait a little.
+                if Circuit::parse(text).is_some_and(|circuit| self.measure(&circuit)) {
+                    self.news.mention();
+                }
+            }
+            None => self.news.tell(),
         }
     }
 

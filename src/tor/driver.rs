@@ -24,14 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::{Address, ControlClient};
 use super::files::file_error;
 use super::geoip::GeoipFiles;
 use super::layout::{InstancePaths, Layout};
-use super::news::News;
+use super::news::{Ear, News};
 use super::options::{OptionChange, RunningOptions};
 use super::process::{self, Found, Watched};
 use super::program::Program;
@@ -57,7 +56,7 @@ pub struct TorDriver {
     layout: Layout,
     program: Program,
     geoip: GeoipFiles,
-    wake: Arc<Notify>,
+    ear: Arc<Ear>,
     sessions: Mutex<BTreeMap<InstanceName, Arc<Session>>>,
     relays: tokio::sync::Mutex<relays::Known>,
     table: Table,
@@ -88,7 +87,7 @@ impl TorDriver {
             layout: settings.layout,
             program: Program::new(settings.tor),
             geoip: GeoipFiles { ipv4: settings.geoip, ipv6: settings.geoip6 },
-            wake: Arc::new(Notify::new()),
+            ear: Arc::default(),
             sessions: Mutex::default(),
             relays: tokio::sync::Mutex::default(),
             table: Table::default(),
@@ -151,7 +150,7 @@ impl TorDriver {
     fn begin(&self, name: &InstanceName, watched: Watched) -> Session {
         let paths = self.paths(name);
         let address = Address { socket: paths.control(), cookie: paths.cookie() };
-        let news = News::of_one(Arc::clone(&self.wake));
+        let news = News::of_one(Arc::clone(&self.ear));
         let (death, told, table) = (watched.clone(), news.clone(), Arc::clone(&self.table.is_old));
         let watcher = tokio::spawn(async move {
             death.ended().await;
@@ -254,6 +253,6 @@ impl Tor for TorDriver {
     }
 
     async fn changed(&self) {
-        self.wake.notified().await;
+        self.ear.listen().await;
     }
 }

@@ -1,27 +1,59 @@
-//! News of an instance: what was seen of it is old, and whoever waits should look again.
+//! News of instances: what was seen of one is old, and whoever waits should look again, at once or before long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+/// How long news that does not press may wait, so that the many circuits of many instances become one look.
+const LEISURE: Duration = Duration::from_secs(2);
+
+/// Where one waits for news of any instance.
+#[derive(Debug, Default)]
+pub struct Ear {
+    pressing: Notify,
+    other: Notify,
+}
+
+impl Ear {
+    /// Waits for news; what came while nobody waited counts.
+    pub async fn listen(&self) {
+        tokio::select! {
+            () = self.pressing.notified() => {}
+            () = self.linger() => {}
+        }
+    }
+
+    async fn linger(&self) {
+        self.other.notified().await;
+        tokio::time::sleep(LEISURE).await;
+    }
+}
 
 /// News of one instance; clones share it.
 #[derive(Debug, Clone)]
 pub struct News {
-    wake: Arc<Notify>,
+    ear: Arc<Ear>,
     has_come: Arc<AtomicBool>,
 }
 
 impl News {
-    /// Begins with news, since nothing was seen yet; `wake` is who waits for news of any instance.
-    pub fn of_one(wake: Arc<Notify>) -> Self {
-        Self { wake, has_come: Arc::new(AtomicBool::new(true)) }
+    /// Begins with news, since nothing was seen yet; `ear` hears of any instance.
+    pub fn of_one(ear: Arc<Ear>) -> Self {
+        Self { ear, has_come: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Tells that something has happened.
     pub fn tell(&self) {
         self.doubt();
-        self.wake.notify_one();
+        self.ear.pressing.notify_one();
+    }
+
+    /// Tells that something has happened that can wait a little.
+    pub fn mention(&self) {
+        self.doubt();
+        self.ear.other.notify_one();
     }
 
     /// Makes what was seen old, and wakes nobody: whoever does this looks anyway.
@@ -46,16 +78,32 @@ mod tests {
 
     #[tokio::test]
     async fn what_happens_during_a_look_is_news_for_the_next() {
-        let wake = Arc::new(Notify::new());
-        let news = News::of_one(Arc::clone(&wake));
+        let ear = Arc::new(Ear::default());
+        let news = News::of_one(Arc::clone(&ear));
         assert!(news.has_come());
         news.take();
         assert!(!news.has_come());
         news.clone().tell();
         assert!(news.has_come());
-        wake.notified().await;
+        ear.listen().await;
         news.take();
         news.doubt();
         assert!(news.has_come());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_waits_until_something_presses() {
+        let ear = Arc::new(Ear::default());
+        let news = News::of_one(Arc::clone(&ear));
+        let begun = tokio::time::Instant::now();
+        news.mention();
+        news.mention();
+        ear.listen().await;
+        assert_eq!(begun.elapsed(), LEISURE);
+
+        news.mention();
+        news.tell();
+        ear.listen().await;
+        assert_eq!(begun.elapsed(), LEISURE);
     }
 }
