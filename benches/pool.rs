@@ -27,7 +27,7 @@ use host::Host;
 
 /// How often times are measured; the medians count.
 const ROUNDS: usize = 3;
-/// How often a tor is killed; it is quick.
+/// How often a tor is killed: each time another one's, since a node that dies again and again has to wait.
 const KILLS: usize = 9;
 /// How many passes are measured together: the kernel counts CPU in hundredths of a second.
 const PASSES: u32 = 20;
@@ -107,11 +107,11 @@ async fn kills(host: &mut Host) -> Vec<Figure> {
     let mut tor = BareTor::new(&host.stage);
     tor.start().await;
     let (mut bare, mut node) = (vec![], vec![]);
-    for _ in 0..KILLS {
+    for victim in 0..KILLS {
         tokio::time::sleep(Duration::from_secs(1)).await;
         bare.push(tor.start().await);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        node.push(host.kill_one().await);
+        node.push(host.kill(victim).await);
     }
     eprintln!("kills: bare {bare:.2?}, node {node:.2?}");
     vec![Figure {

@@ -56,9 +56,9 @@ impl Host {
         }
     }
 
-    /// Kills the tor of the first node, and gives the time until it is ready with another one.
-    pub async fn kill_one(&self) -> Duration {
-        let pid = |report: &Report| list(report)[0]["instance"]["pid"].as_u64();
+    /// Kills the tor of a node, and gives the time until it is ready with another one.
+    pub async fn kill(&self, victim: usize) -> Duration {
+        let pid = |report: &Report| list(report)[victim]["instance"]["pid"].as_u64();
         let killed = pid(&self.stage.report().await.unwrap()).unwrap();
         let begun = Instant::now();
         kill_pid(u32::try_from(killed).unwrap(), Signal::KILL).unwrap();

@@ -360,6 +360,11 @@ async fn a_start_with_another_torrc_leaves_no_tor_beside_it() {
     let (_, after) = world.start(&driver, 0, &[("MaxMemInQueues", &["300 MB"])]).await;
     assert_ne!(before, after);
     assert!(!is_alive(&before) && is_alive(&after));
+
+    // One that tor refuses takes nothing away.
+    let bad = instance(0, &[("KeepalivePeriod", &["1 fortnight"])]);
+    driver.start(&bad.name, &world.torrc(&bad)).await.unwrap_err();
+    assert!(is_alive(&after));
 }
 
 #[tokio::test]

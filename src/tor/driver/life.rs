@@ -33,8 +33,10 @@ pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str) 
     if is_started(driver, name, &running, torrc).await {
         return Ok(());
     }
+    // Before the old one ends: where tor refuses the new torrc, the node goes on with the old one.
+    check(driver, name, &paths, torrc).await?;
     end_all(driver, name, &running).await?;
-    install(driver, name, &paths, torrc).await?;
+    files::write_atomically(&paths.torrc(), torrc)?;
     seed(driver, name, &paths);
     // What an earlier tor left would be taken for what this one says.
     [paths.log(), paths.control(), paths.cookie()].iter().try_for_each(|path| files::remove_file(path))?;
@@ -59,15 +61,17 @@ async fn is_started(driver: &TorDriver, name: &InstanceName, running: &[Process]
     }
 }
 
-/// Puts a torrc in place once tor has checked it.
-async fn install(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths, torrc: &str) -> Result<(), TorError> {
+/// Lets tor check a torrc, unless it is the one in place: that one was checked before it was put there.
+async fn check(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths, torrc: &str) -> Result<(), TorError> {
     files::prepare(&driver.layout, paths)?;
+    if std::fs::read_to_string(paths.torrc()).is_ok_and(|written| written == torrc) {
+        return Ok(());
+    }
     let candidate = paths.runtime.join("torrc.new");
     files::write_atomically(&candidate, torrc)?;
     let verified = driver.program.verify(name, &candidate, driver.defaults_path()).await;
     files::remove_file(&candidate)?;
-    verified?;
-    files::write_atomically(&paths.torrc(), torrc)
+    verified
 }
 
 /// Gives a new instance the directory cache of one that is up already: it bootstraps at once, and the Tor network serves
@@ -112,7 +116,9 @@ async fn answers(session: &Session) -> bool {
 
 pub(super) async fn write_torrc(driver: &TorDriver, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
     let _lock = files::lock(&driver.layout, name).await?;
-    install(driver, name, &driver.paths(name), torrc).await
+    let paths = driver.paths(name);
+    check(driver, name, &paths, torrc).await?;
+    files::write_atomically(&paths.torrc(), torrc)
 }
 
 pub(super) async fn stop(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {
