@@ -27,7 +27,7 @@
 //! ```
 //!
 //! An arrow of imports goes only to the right:
-//! `main → cli → daemon → reconcile → {apply, verify, plan, observe, status} → {tor, firewall, export, alert, audit} → {desired, error, sys}`.
+//! `main → cli → daemon → reconcile → {observe::collect, apply, status} → {tor, firewall} → {observe, plan} → {desired, error, sys}`.
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
 pub mod apply;

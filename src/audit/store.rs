@@ -1,6 +1,8 @@
 //! The database file: one table of rows, which can be added and not changed.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -43,6 +45,13 @@ pub struct Store {
     database: Connection,
 }
 
+/// Makes the file when it is missing, readable to its owner alone; SQLite gives its companions the same mode.
+///
+/// What goes wrong here goes wrong again when SQLite opens it, and is told then.
+fn make_private(path: &Path) {
+    let _ = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+}
+
 impl Store {
     /// Opens the trail for writing; a damaged file is moved aside, and a new one begun.
     pub fn open_or_begin_anew(path: &Path) -> Result<Self, AuditError> {
@@ -59,6 +68,7 @@ impl Store {
 
     fn open(path: &Path) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Database { path: path.to_owned(), source };
+        make_private(path);
         let mut database = Connection::open(path).map_err(failed)?;
         let found = prepare(&database).map_err(failed)?;
         if found > VERSION {

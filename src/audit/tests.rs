@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
@@ -34,6 +35,16 @@ async fn filled(path: &Path, count: u32) {
     (0..count).for_each(|number| audit.append(record(number)));
     assert_eq!(audit.verify().await.unwrap(), u64::from(count));
     assert_eq!(audit.lost(), 0);
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_it() {
+    let (directory, path) = directory();
+    filled(&path, 3).await;
+    for file in fs::read_dir(directory.path()).unwrap() {
+        let mode = file.as_ref().unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file:?}");
+    }
 }
 
 /// Changes rows as somebody does who knows what stands in the way.

@@ -16,8 +16,8 @@ pub struct Arguments {
     /// The file, or the local Git repository
     #[arg(value_name = "PATH", required_unless_present = "source")]
     file: Option<String>,
-    /// The same, as the other verbs spell it
-    #[arg(long, env = "EXITPOOL_SOURCE", value_name = "PATH", conflicts_with = "file")]
+    /// The same, as the other verbs spell it; PATH counts more
+    #[arg(long, env = "EXITPOOL_SOURCE", value_name = "PATH")]
     source: Option<String>,
     /// The branch, where it is a repository
     #[arg(long, env = "EXITPOOL_BRANCH", default_value = "main")]

@@ -21,7 +21,7 @@ use crate::reconcile::{self, Reconciler, Settled};
 use crate::source::{self, Candidate, Source, Watch};
 use crate::status::metrics::Metrics;
 use crate::status::{self, Fault, Inputs, PassResult, Signatures, SourceError, SourceState, Status};
-use crate::sys::addresses;
+use crate::sys::{addresses, files};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 
@@ -348,6 +348,9 @@ impl State {
 
 /// Opens the audit trail; without it the pool goes on, and the log says what is missing.
 fn open_audit(settings: &Settings) -> Option<Audit> {
+    if let Err(error) = files::make_private_directory(&settings.state_dir) {
+        tracing::error!(%error, directory = %settings.state_dir.display(), "cannot make the state directory");
+    }
     Audit::open(&settings.state_dir.join("audit.sqlite"))
         .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
         .ok()

@@ -3,7 +3,7 @@
 //! It decides nothing but words: whether a difference is a change (desired moved) or drift (the world moved).
 //! Losing it makes the next differences changes, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::desired::{self, InstanceName};
 use crate::firewall::model::Guard;
 
 use super::step::{Cause, Object};
-use super::{Plan, decide::Wish};
+use super::{Block, BlockReason, Plan, decide::Wish};
 
 /// The wishes that were fulfilled last, by object.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ use super::{Plan, decide::Wish};
 pub struct Applied {
     instances: BTreeMap<InstanceName, desired::Instance>,
     guard: Option<Guard>,
+    /// The instances that were left closed because no exit fits.
+    without_exits: BTreeSet<InstanceName>,
 }
 
 impl Applied {
@@ -41,6 +43,11 @@ impl Applied {
     /// Whether an instance was ever as wished, and has not been removed since.
     pub fn knows(&self, name: &InstanceName) -> bool {
         self.instances.contains_key(name)
+    }
+
+    /// Whether an instance was left closed because no exit fits.
+    pub fn lacked_exits(&self, name: &InstanceName) -> bool {
+        self.without_exits.contains(name)
     }
 
     /// The addresses on which an instance was left listening.
@@ -72,6 +79,18 @@ impl Applied {
         let guard = if open.contains(&Object::Guard) { self.guard.clone() } else { wish.guard() };
         is_new |= guard != self.guard;
         self.guard = guard;
+        let without_exits = without_exits(left);
+        is_new |= without_exits != self.without_exits;
+        self.without_exits = without_exits;
         is_new
     }
+}
+
+/// The instances that a plan leaves closed because no exit fits.
+fn without_exits(left: &Plan) -> BTreeSet<InstanceName> {
+    let name = |block: &Block| match (&block.object, &block.reason) {
+        (Object::Instance(name), BlockReason::NoExits { .. }) => Some(name.clone()),
+        _ => None,
+    };
+    left.blocked.iter().filter_map(name).collect()
 }

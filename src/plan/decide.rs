@@ -177,10 +177,15 @@ impl Deciding<'_> {
             .filter(|change| options::settable(&change.name) == Settable::AtStart)
             .map(ToString::to_string)
             .collect();
+        let object = Object::Instance(wanted.name.clone());
         if !frozen.is_empty() {
+            // What has to close does not wait until the turn of its node has come.
+            let closing: Vec<OptionChange> = changes.iter().filter(|change| change.closes_socks()).cloned().collect();
+            if !closing.is_empty() {
+                return self.step(object, self.cause_of(wanted, &closing), Action::SetOptions { changes: closing });
+            }
             return self.replace(wanted, rendered.text.clone(), frozen, budget);
         }
-        let object = Object::Instance(wanted.name.clone());
         if seen.torrc.present() != Some(&rendered.text) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
             self.step(object.clone(), self.cause(wanted), action);
@@ -226,7 +231,7 @@ impl Deciding<'_> {
                 let Some(exits) = self.exits_of(wanted, relays) else {
                     let countries = wanted.countries.iter().copied().collect();
                     self.block(Object::Instance(wanted.name.clone()), BlockReason::NoExits { countries });
-                    return ExitChoice::Unresolved;
+                    return ExitChoice::Nothing;
                 };
                 ExitChoice::Only(exits)
             }
@@ -254,8 +259,7 @@ impl Deciding<'_> {
 
     /// Leaves out the opening of ports that must not or cannot open, and says why.
     fn allowed(&mut self, wanted: &desired::Instance, changes: Vec<OptionChange>) -> Vec<OptionChange> {
-        let opens = changes.iter().any(|change| change.name == options::SOCKS_PORT && !change.to.is_empty());
-        if !opens {
+        if !changes.iter().any(OptionChange::opens_socks) {
             return changes;
         }
         match self.obstacle(wanted) {
@@ -284,17 +288,23 @@ impl Deciding<'_> {
         self.wish.applied.cause(wanted)
     }
 
-    /// Tells a new consensus from drift: the exits that run are fit for the wish, or have left the network.
+    /// Tells a new consensus from drift: the exits that fit are others, are gone, or are back.
     fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
-        let (Some(relays), [change]) = (self.observed.relays.present(), changes) else {
-            return self.cause(wanted);
+        let moved = match changes {
+            _ if self.wish.applied.lacked_exits(&wanted.name) => true,
+            [change] => change.closes_socks() || self.exits_moved(wanted, change),
+            _ => false,
         };
-        let Some(running) = change.exits_before() else {
-            return self.cause(wanted);
+        if moved && self.cause(wanted) == Cause::Drift { Cause::Consensus } else { self.cause(wanted) }
+    }
+
+    /// Whether the exits that run are fit for the wish, or have left the network.
+    fn exits_moved(&self, wanted: &desired::Instance, change: &OptionChange) -> bool {
+        let (Some(relays), Some(running)) = (self.observed.relays.present(), change.exits_before()) else {
+            return false;
         };
         let fit = relays.choose(&wanted.countries, &wanted.exits);
-        let moved = running.iter().all(|exit| fit.contains(exit) || !relays.exits.contains_key(exit));
-        if moved && self.cause(wanted) == Cause::Drift { Cause::Consensus } else { self.cause(wanted) }
+        running.iter().all(|exit| fit.contains(exit) || !relays.exits.contains_key(exit))
     }
 
     /// Puts the guard's steps around the others: wide before them, as wished after them.

@@ -59,7 +59,20 @@ impl OptionChange {
         }
         self.from.iter().flat_map(|list| list.split(',')).map(|exit| exit.parse().ok()).collect()
     }
+
+    /// Whether this change opens SOCKS ports, or moves them.
+    pub fn opens_socks(&self) -> bool {
+        self.name == SOCKS_PORT && !self.to.is_empty() && self.to != [CLOSED]
+    }
+
+    /// Whether this change closes all SOCKS ports.
+    pub fn closes_socks(&self) -> bool {
+        self.name == SOCKS_PORT && self.to == [CLOSED]
+    }
 }
+
+/// The value of `SocksPort` that opens none.
+const CLOSED: &str = "0";
 
 /// Which exits an instance is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +81,10 @@ pub enum ExitChoice {
     Any,
     /// Only these.
     Only(ExitNodes),
-    /// Not known yet, or none exists: the SOCKS ports stay closed.
+    /// Not known yet: the SOCKS ports stay as they are, which is closed at a start.
     Unresolved,
+    /// None exists that fits: the SOCKS ports close.
+    Nothing,
 }
 
 /// A set of exits in tor's words, which the instances of a pool share; never empty.
@@ -186,6 +201,11 @@ pub fn momentary(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
     let mut options = RunningOptions::default();
     let chosen = match exits {
         ExitChoice::Unresolved => return options,
+        ExitChoice::Nothing => {
+            // The exits of before stay: a request that has come in already must not leave from others.
+            options.set(SOCKS_PORT, [CLOSED]);
+            return options;
+        }
         ExitChoice::Any => None,
         ExitChoice::Only(exits) => Some(exits.0.to_string()),
     };

@@ -5,6 +5,7 @@
 mod cli;
 mod committed;
 mod desired;
+mod docs;
 mod firewall;
 mod generated;
 mod git_kit;

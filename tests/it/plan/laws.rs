@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use exitpool::desired::{Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool};
 use exitpool::observe::{Observation, ObservedGuard, Stranger};
-use exitpool::plan::{Action, Cause, Object, Step};
+use exitpool::plan::{Action, BlockReason, Cause, Object, Step};
 use proptest::prelude::*;
 
 use super::world::World;
@@ -186,6 +186,17 @@ proptest! {
     }
 
     #[test]
+    fn no_node_listens_whose_wish_no_exit_fits(first in any_desired(), second in any_desired()) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&first);
+        world.converge(&second);
+        for block in world.plan(&second).blocked {
+            let (Object::Instance(name), BlockReason::NoExits { .. }) = (&block.object, &block.reason) else { continue };
+            prop_assert!(world.control(name).socks_listeners.is_empty(), "{name} listens");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_is_in_no_step(desired in any_desired(), which: prop::sample::Index, part in 0..4usize) {
         let mut world = World::new(&COUNTRIES);
         world.converge(&desired);
@@ -293,4 +304,19 @@ fn a_new_consensus_is_not_drift() {
     }
     let causes: Vec<Cause> = world.plan(&desired).steps.iter().map(|step| step.cause).collect();
     assert_eq!(causes, [Cause::Consensus]);
+}
+
+#[test]
+fn exits_that_are_all_lost_close_a_node_and_open_it_again_when_they_are_back() {
+    let desired = Desired { pools: vec![pool("eu", 1, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let before = world.observed.relays.clone();
+    world.observed.relays = World::new(&["us"]).observed.relays;
+    for relays in [world.observed.relays.clone(), before] {
+        world.observed.relays = relays;
+        let steps = world.converge(&desired);
+        assert_eq!(steps.iter().map(|step| step.cause).collect::<Vec<_>>(), [Cause::Consensus], "{steps:#?}");
+    }
+    assert_eq!(world.control(&"eu-0".parse().unwrap()).socks_listeners.len(), 1);
 }

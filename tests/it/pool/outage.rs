@@ -1,6 +1,6 @@
 //! A source that is broken, empty or gone: the pool stays as it was, the condition says what is wrong and where.
 
-use super::stage::{Host, condition, document, pids, pool};
+use super::stage::{Host, condition, document, nodes, pids, pool, reachable};
 
 /// A file is a source as well as a branch: written in place, replaced, swapped by a link, gone and back.
 #[tokio::test(flavor = "multi_thread")]
@@ -92,5 +92,26 @@ async fn a_bad_source_changes_nothing() {
     host.commits(&good).await;
     host.sees("the file is back", |report| condition(report, "FetchFailed").0 == "False").await;
     assert_eq!(pids(&host.converged(2).await), before);
+    host.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_node_closes_when_its_country_has_no_exit() {
+    let within = |country| document(&pool("us", 1, country, 30_000));
+    let Some(mut host) = Host::start("noexit", &within("us")).await else { return };
+    let report = host.converged(1).await;
+    let node = reachable(&host, &nodes(&report)["us-0"]);
+    host.ask_through(node).await.unwrap();
+
+    host.commits(&within("es")).await;
+    host.sees("no exit in es", |report| condition(report, "Stalled").1 == "NoExits").await;
+    let answer = host.ask_through(node).await;
+    assert!(answer.is_err(), "a request left from {answer:?}");
+
+    host.commits(&within("de")).await;
+    host.converged(1).await;
+    let seen = host.ask_through(node).await.unwrap();
+    let exit = host.network().exits().iter().find(|exit| exit.address == seen).unwrap();
+    assert_eq!(exit.country.to_string(), "de");
     host.strike().await;
 }
