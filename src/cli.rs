@@ -18,6 +18,7 @@ mod nodes;
 mod plan;
 mod reconcile;
 mod run;
+mod scale;
 mod schema;
 mod status;
 mod testnet_echo;
@@ -61,6 +62,7 @@ enum Verb {
     Status(status::Arguments),
     Nodes(nodes::Arguments),
     Down(down::Arguments),
+    Scale(scale::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -158,6 +160,7 @@ impl Verb {
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
+            Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

@@ -65,6 +65,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
         "cli",
         &[
             "error",
+            "sys",
             "desired",
             "plan",
             "tor",

@@ -14,6 +14,7 @@ mod page;
 mod panel;
 mod plan;
 mod pool;
+mod scale;
 mod schema;
 mod signatures;
 mod support;
