@@ -20,6 +20,7 @@ mod reconcile;
 mod run;
 mod scale;
 mod schema;
+mod snapshot;
 mod status;
 mod testnet_echo;
 mod validate;
@@ -63,6 +64,7 @@ enum Verb {
     Nodes(nodes::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
+    Snapshot(snapshot::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -161,6 +163,7 @@ impl Verb {
             Self::Nodes(arguments) => nodes::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
+            Self::Snapshot(arguments) => snapshot::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

@@ -181,7 +181,7 @@ impl Deciding<'_> {
             return self.replace(wanted, rendered.text.clone(), frozen, budget);
         }
         let object = Object::Instance(wanted.name.clone());
-        if seen.torrc.present() != Some(&rendered.text) {
+        if seen.torrc.present() != Some(&rendered.digest) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
             self.step(object.clone(), self.cause(wanted), action);
         }

@@ -9,6 +9,7 @@ mod firewall;
 mod generated;
 mod git_kit;
 mod netns;
+mod offline;
 mod operator;
 mod page;
 mod panel;
