@@ -133,3 +133,25 @@ fn the_hook_lets_pass_what_is_no_desired_state_and_no_removal_of_one() {
     let moved = clone.try_sh(&format!("{moved}; EXITPOOL_PATH='host/a b.yaml' git commit --message moved"));
     assert!(moved.code != 0 && moved.stderr.contains("host/a b.yaml:"), "{}", moved.stderr);
 }
+
+#[test]
+fn what_ci_runs_needs_no_host() {
+    let clone = Clone::new();
+    for (file, commands) in [("ci/github.yml", "run: ci/check"), ("ci/gitlab.yml", "- ci/check")] {
+        let text = clone.read(file);
+        serde_yaml::from_str::<serde_json::Value>(&text).unwrap();
+        assert!(text.contains(commands), "{file}");
+    }
+    let without = clone.try_sh("ci/check");
+    assert_eq!((without.code, without.stdout.as_str()), (0, ""), "{}", without.stderr);
+    assert!(without.stderr.contains("snapshot.json is not there"), "{}", without.stderr);
+
+    let world = crate::plan::world::World::new(&["de", "us"]);
+    clone.write("snapshot.json", &serde_json::to_string(&world.snapshot(&[])).unwrap());
+    let planned = clone.try_sh("ci/check");
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    assert!(planned.stdout.contains("Plan: 16 to add, 0 to change, 0 to destroy."), "{}", planned.stdout);
+
+    clone.sh("sed -i 's/size: 10 /size: ten/' pool.yaml");
+    assert_eq!(clone.try_sh("ci/check").code, 78);
+}
