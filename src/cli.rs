@@ -18,7 +18,9 @@ mod nodes;
 mod plan;
 mod reconcile;
 mod run;
+mod scale;
 mod schema;
+mod snapshot;
 mod status;
 mod testnet_echo;
 mod validate;
@@ -61,6 +63,8 @@ enum Verb {
     Status(status::Arguments),
     Nodes(nodes::Arguments),
     Down(down::Arguments),
+    Scale(scale::Arguments),
+    Snapshot(snapshot::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -158,6 +162,8 @@ impl Verb {
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
+            Self::Scale(arguments) => scale::run(&arguments).await,
+            Self::Snapshot(arguments) => snapshot::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

@@ -29,6 +29,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use country::Country;
@@ -79,7 +80,7 @@ pub struct Pool {
 }
 
 /// Which exits the nodes of a pool may use, beyond their country.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExitPolicy {
     /// No two nodes leave from one address.
     pub distinct: bool,
@@ -101,7 +102,7 @@ pub struct Access {
 }
 
 /// Which driver keeps the firewall.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverChoice {
     /// Whatever this host has.
@@ -205,7 +206,7 @@ pub struct Exports {
 }
 
 /// One SOCKS endpoint of a pool; what a consumer connects to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// `<pool>-<index>`.
     pub name: NodeName,
@@ -214,7 +215,8 @@ pub struct Node {
 }
 
 /// One tor process as desired: the nodes it serves and the policy they share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WishedInstance")]
 pub struct Instance {
     /// The name of its first node.
     pub name: InstanceName,
@@ -229,6 +231,7 @@ pub struct Instance {
     /// Extra torrc options, by name.
     pub torrc: BTreeMap<String, Vec<String>>,
     /// Who may use its SOCKS ports, as tor's own second layer; `None` when the list is too long for it.
+    #[schemars(with = "Option<BTreeSet<String>>")]
     pub socks_allow: Option<BTreeSet<IpNet>>,
 }
 

@@ -6,20 +6,23 @@
 
 pub mod collect;
 pub mod listeners;
+pub mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{self, Fingerprint, InstanceName};
 use crate::firewall::model::Guard;
 use crate::tor::options::RunningOptions;
+use crate::tor::options::digest::TorrcDigest;
 use crate::tor::relays::Relays;
 
 /// What is known about one object.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Observation<T> {
     /// It is not there.
@@ -55,7 +58,7 @@ impl<T> Observation<T> {
 }
 
 /// A snapshot of the world.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Observed {
     /// The instances that are ours: those with a directory of ours, and those with a process that runs in one.
@@ -71,11 +74,11 @@ pub struct Observed {
 }
 
 /// An instance of ours, as observed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Instance {
-    /// The text of its torrc on disk; absent when there is no file.
-    pub torrc: Observation<String>,
+    /// Its torrc on disk; absent when there is no file.
+    pub torrc: Observation<TorrcDigest>,
     /// Its process.
     pub process: Observation<Process>,
     /// What its control socket says; absent while there is no process.
@@ -83,7 +86,7 @@ pub struct Instance {
 }
 
 /// A tor process of ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// The process id.
     pub pid: u32,
@@ -92,7 +95,7 @@ pub struct Process {
 }
 
 /// What an instance says of itself over its control socket.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Control {
     /// tor's version, `0.4.9.11`.
@@ -114,7 +117,7 @@ pub struct Control {
 }
 
 /// How far a tor process has bootstrapped.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bootstrap {
     /// In percent; 100 is done.
@@ -126,7 +129,7 @@ pub struct Bootstrap {
 }
 
 /// An exit, as an instance uses it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedExit {
     /// The relay.
     pub fingerprint: Fingerprint,
@@ -135,7 +138,7 @@ pub struct ObservedExit {
 }
 
 /// The guard as read back from the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObservedGuard {
     /// It is exactly this guard.
@@ -145,7 +148,7 @@ pub enum ObservedGuard {
 }
 
 /// A listening socket that is not ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stranger {
     /// The address it listens on, which may be a wildcard.
     pub listens_on: SocketAddr,
@@ -154,7 +157,7 @@ pub struct Stranger {
 }
 
 /// The tor program on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TorProgram {
     /// Where it stands.
     pub path: String,
@@ -187,6 +190,17 @@ impl Control {
     pub fn listens_for(&self, wanted: &desired::Instance) -> bool {
         wanted.nodes.iter().all(|node| self.socks_listeners.contains(&node.socks))
     }
+}
+
+/// Whether two sockets cannot listen at the same time: one port, and one address or a wildcard.
+///
+/// A wildcard of IPv6 usually takes the IPv4 addresses as well. Whether it does is not in the kernel's tables.
+pub fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let covers = |wild: IpAddr, other: IpAddr| {
+        wild.is_unspecified() && (wild.is_ipv6() || other.is_ipv4() || other == IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    };
+    left.port() == right.port()
+        && (left.ip() == right.ip() || covers(left.ip(), right.ip()) || covers(right.ip(), left.ip()))
 }
 
 impl fmt::Display for Stranger {

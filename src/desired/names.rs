@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest pool name, so that paths of AF_UNIX sockets stay below the kernel's 108 bytes.
@@ -41,7 +42,7 @@ pub struct NodeName {
 }
 
 /// The name of an instance: that of the first node it serves.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct InstanceName(NodeName);
 

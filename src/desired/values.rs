@@ -19,7 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
 use super::country::{ASSIGNED, Country};
-use super::names::{Fingerprint, PoolName};
+use super::names::{Fingerprint, NodeName, PoolName, Revision};
 
 /// Why a word of the file is not what its place asks for; `what is wrong; what to do`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,34 @@ impl JsonSchema for PoolName {
             "type": "string",
             "pattern": "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$",
             "examples": json!(["eu"]),
+        })
+    }
+}
+
+impl JsonSchema for NodeName {
+    fn schema_name() -> Cow<'static, str> {
+        "NodeName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A node's name: the pool's, `-`, and the index.",
+            "type": "string",
+            "pattern": "^[a-z]([a-z0-9-]{0,30}[a-z0-9])?-(0|[1-9][0-9]{0,4})$",
+        })
+    }
+}
+
+impl JsonSchema for Revision {
+    fn schema_name() -> Cow<'static, str> {
+        "Revision".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The id of one version of the source: `<branch>@sha1:<40 hex>` or `file@sha256:<64 hex>`.",
+            "type": "string",
+            "pattern": "^(.+@sha1:[0-9a-f]{40}|file@sha256:[0-9a-f]{64})$",
         })
     }
 }

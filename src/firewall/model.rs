@@ -5,12 +5,13 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Desired;
 
 /// An inclusive range of TCP ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
     /// The first port.
     pub first: u16,
@@ -19,16 +20,18 @@ pub struct Ports {
 }
 
 /// What the guard closes: everything that is not listed here passes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guard {
     /// The nodes' ports, sorted, disjoint and not adjacent.
     pub socks_ports: Vec<Ports>,
     /// Who may reach them: aggregated networks, v4 and v6, sorted.
+    #[schemars(with = "Vec<String>")]
     pub socks_allow: Vec<IpNet>,
     /// The status page's port.
     pub panel_port: Option<u16>,
     /// Who may reach it: aggregated networks, v4 and v6, sorted.
+    #[schemars(with = "Vec<String>")]
     pub panel_allow: Vec<IpNet>,
     /// Ports that are closed to everybody.
     pub control_ports: Option<Ports>,

@@ -1,13 +1,14 @@
 //! Asks the drivers and the kernel, and puts the answers side by side. It decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
 
 use crate::firewall::Firewall;
 use crate::firewall::model::Guard;
 use crate::tor::Tor;
 
-use super::{Instance, Observed, listeners};
+use super::{Instance, Observed, Stranger, listeners};
 
 /// What is looked at besides everything of ours.
 #[derive(Debug, Clone, Default)]
@@ -21,9 +22,7 @@ pub struct Scope {
 /// Takes a snapshot of the world.
 pub async fn observe(tor: &dyn Tor, firewall: &dyn Firewall, scope: &Scope) -> Observed {
     let (seen, guard) = tokio::join!(tor.observe(), firewall.observe(&scope.guard));
-    let instances = || seen.instances.values();
-    let ours: BTreeSet<SocketAddr> = instances().flat_map(Instance::listeners).collect();
-    let pids: BTreeSet<u32> = instances().filter_map(|it| it.process.present()).map(|process| process.pid).collect();
+    let (ours, pids) = sockets_and_pids(seen.instances.values());
     let missing: BTreeSet<SocketAddr> = scope.addresses.difference(&ours).copied().collect();
     let strangers = listeners::strangers(&missing, &ours, &pids).unwrap_or_else(|error| {
         // A node that cannot listen says so itself; only the name of who is in its way is missing then.
@@ -31,4 +30,18 @@ pub async fn observe(tor: &dyn Tor, firewall: &dyn Firewall, scope: &Scope) -> O
         BTreeMap::new()
     });
     Observed { instances: seen.instances, relays: seen.relays, guard, strangers, tor: seen.program }
+}
+
+/// Lists everybody else who listens on this host.
+pub fn others(observed: &Observed) -> io::Result<Vec<Stranger>> {
+    let (ours, pids) = sockets_and_pids(observed.instances.values());
+    listeners::others(&ours, &pids)
+}
+
+/// Where our instances listen, and their processes.
+fn sockets_and_pids<'a>(
+    instances: impl Iterator<Item = &'a Instance> + Clone,
+) -> (BTreeSet<SocketAddr>, BTreeSet<u32>) {
+    let pids = instances.clone().filter_map(|it| it.process.present()).map(|process| process.pid).collect();
+    (instances.flat_map(Instance::listeners).collect(), pids)
 }

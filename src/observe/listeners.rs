@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use super::Stranger;
+use super::{Stranger, overlap};
 
 /// The state of a listening socket in the kernel's tables.
 const LISTEN: &str = "0A";
@@ -47,6 +47,17 @@ pub fn strangers(
     Ok(strangers.collect())
 }
 
+/// Finds everybody else who listens on this host, wherever: what a later wish may meet.
+pub fn others(ours: &BTreeSet<SocketAddr>, our_pids: &BTreeSet<u32>) -> io::Result<Vec<Stranger>> {
+    let theirs: Vec<Listener> = listeners()?.into_iter().filter(|it| !ours.contains(&it.address)).collect();
+    let holders = holders(theirs.iter().map(|listener| listener.inode).collect());
+    let strangers = theirs
+        .into_iter()
+        .map(|listener| Stranger { listens_on: listener.address, process: holders.get(&listener.inode).cloned() });
+    let is_ours = |it: &Stranger| it.process.as_ref().is_some_and(|(pid, _)| our_pids.contains(pid));
+    Ok(strangers.filter(|stranger| !is_ours(stranger)).collect())
+}
+
 /// Pairs the wanted addresses with the listeners that keep them from being bound.
 fn conflicts(
     wanted: &BTreeSet<SocketAddr>,
@@ -61,17 +72,6 @@ fn conflicts(
         Some((*wanted, listener.clone()))
     });
     found.collect()
-}
-
-/// Whether two sockets cannot listen at the same time: one port, and one address or a wildcard.
-///
-/// A wildcard of IPv6 usually takes the IPv4 addresses as well. Whether it does is not in the kernel's tables.
-fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
-    let covers = |wild: IpAddr, other: IpAddr| {
-        wild.is_unspecified() && (wild.is_ipv6() || other.is_ipv4() || other == IpAddr::V6(Ipv6Addr::UNSPECIFIED))
-    };
-    left.port() == right.port()
-        && (left.ip() == right.ip() || covers(left.ip(), right.ip()) || covers(right.ip(), left.ip()))
 }
 
 /// Reads all listening TCP sockets of this network namespace.
@@ -158,6 +158,11 @@ mod tests {
         assert_eq!(found[&address].process.as_ref().unwrap().0, pid);
         assert!(strangers(&wanted, &BTreeSet::new(), &[pid].into()).unwrap().is_empty());
         assert!(strangers(&wanted, &wanted, &BTreeSet::new()).unwrap().is_empty());
+        let is_other = |ours: &BTreeSet<SocketAddr>, pids: &BTreeSet<u32>| {
+            others(ours, pids).unwrap().iter().any(|other| other == &found[&address])
+        };
+        assert!(is_other(&BTreeSet::new(), &BTreeSet::new()));
+        assert!(!is_other(&wanted, &BTreeSet::new()) && !is_other(&BTreeSet::new(), &[pid].into()));
         drop(listener);
         assert!(strangers(&wanted, &BTreeSet::new(), &BTreeSet::new()).unwrap().is_empty());
     }

@@ -1,24 +1,28 @@
 //! What each object was left as, the last time it was as wished: the only memory of the planner.
 //!
 //! It decides nothing but words: whether a difference is a change (desired moved) or drift (the world moved).
-//! Losing it makes the next differences changes, and nothing else.
+//! Losing it makes the next differences changes, and nothing else. No secret is kept: only its digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{self, InstanceName};
 use crate::firewall::model::Guard;
+use crate::tor::options::digest::without_secrets;
 
 use super::step::{Cause, Object};
 use super::{Block, BlockReason, Plan, decide::Wish};
 
 /// The wishes that were fulfilled last, by object.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Applied {
+    /// The wish of each instance.
     instances: BTreeMap<InstanceName, desired::Instance>,
+    /// The guard that was wished.
     guard: Option<Guard>,
     /// The instances that were left closed because no exit fits.
     without_exits: BTreeSet<InstanceName>,
@@ -27,7 +31,8 @@ pub struct Applied {
 impl Applied {
     /// Why an instance differs from its wish.
     pub fn cause(&self, wanted: &desired::Instance) -> Cause {
-        if self.instances.get(&wanted.name) == Some(wanted) { Cause::Drift } else { Cause::Change }
+        let left = self.instances.get(&wanted.name);
+        if left == Some(&without_secrets(wanted.clone())) { Cause::Drift } else { Cause::Change }
     }
 
     /// Why an instance that nobody wants is there.
@@ -61,7 +66,7 @@ impl Applied {
         let open = left.objects();
         let mut is_new = false;
         let mut settled = BTreeMap::new();
-        for wanted in wish.desired.instances() {
+        for wanted in wish.desired.instances().into_iter().map(without_secrets) {
             let is_open = open.contains(&Object::Instance(wanted.name.clone()));
             let known = self.instances.remove(&wanted.name);
             is_new |= !is_open && known.as_ref() != Some(&wanted);

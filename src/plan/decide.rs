@@ -186,7 +186,7 @@ impl Deciding<'_> {
             }
             return self.replace(wanted, rendered.text.clone(), frozen, budget);
         }
-        if seen.torrc.present() != Some(&rendered.text) {
+        if seen.torrc.present() != Some(&rendered.digest) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
             self.step(object.clone(), self.cause(wanted), action);
         }

@@ -168,6 +168,26 @@ async fn keep(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     Ok(kept)
 }
 
+/// Runs a program that may speak with the person at the terminal, for a passphrase or the touch of a key.
+///
+/// It reads our standard input, and says on our standard error what it has to say. It takes as long as the person does.
+/// An interrupt from the keyboard ends it and not us: its caller has something to tidy up.
+pub async fn at_terminal(program: &str, args: &[&str]) -> Result<ExitStatus, CommandError> {
+    let talk = |source| CommandError::Talk { program: program.to_owned(), source };
+    let interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(talk)?;
+    let started = Command::new(program)
+        .args(args)
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::from(io::stderr()))
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = started.map_err(|source| CommandError::Start { program: program.to_owned(), source })?;
+    let ended = child.wait().await.map_err(talk);
+    drop(interrupts);
+    ended
+}
+
 /// Where programs are looked for: the inherited path, and where administrators' programs stand.
 pub fn program_path() -> std::ffi::OsString {
     search_path(std::env::var_os("PATH").as_deref())

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 /// The mode of every directory of ours.
@@ -24,7 +24,43 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Replaces the content of a file that is somebody else's, at once: mode and owner stay.
+///
+/// A link is not followed: name the file that it leads to.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let before = fs::metadata(path)?;
+    let mut file = tempfile::Builder::new().tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    if fchown(file.as_file(), Some(before.uid()), Some(before.gid())).is_err() {
+        // Only root may give a file away: it becomes that of whoever edits it, as with an editor.
+        tracing::debug!(path = %path.display(), "the file's owner is not kept");
+    }
+    file.as_file().set_permissions(before.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 /// Makes a directory, and its parents, that only we can enter; one that is there is left as it is.
 pub fn make_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pool.yaml");
+        assert_eq!(replace(&path, b"new").unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o664);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 }

@@ -9,17 +9,20 @@
 //!   that happens to be tor's default is compared as well.
 //! - `ExitNodes`, `SocksPort` and `SocksPolicy`, which are never in a torrc. While the exits are not known, the first
 //!   two are left as they are: nothing is opened, and nothing that works is closed.
+//! - Values that may be secret, by their digests: a running option may be known by nothing else.
 //! - Whatever else differs from the defaults (tor's own and those of a torrc-defaults file): nobody wants it, so it is
 //!   reset. tor itself adds nothing to `config-text` (measured on 0.4.9.11; also under `TestingTorNetwork`), except
 //!   `{??}` beside an excluded country.
 
 mod canonical;
+pub mod digest;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Fingerprint, Instance};
@@ -31,7 +34,7 @@ pub use text::{quote, torrc_value};
 /// their names; an option that is given several times has several values, in tor's order.
 ///
 /// An option without a value is one that is unset, the same as one that isn't named.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RunningOptions(pub BTreeMap<String, Vec<String>>);
 
@@ -40,7 +43,7 @@ pub struct RunningOptions(pub BTreeMap<String, Vec<String>>);
 pub struct OptionChange {
     /// The option's name, in tor's spelling.
     pub name: String,
-    /// What it was.
+    /// What it was; digests where it may be secret.
     pub from: Vec<String>,
     /// What it becomes.
     pub to: Vec<String>,
@@ -239,7 +242,11 @@ pub fn difference_to_all(wanted: &[&RunningOptions], running: &RunningOptions) -
     let differs = entries.filter(|(name, to)| running.0.get(*name) != Some(to));
     let differs = differs.filter_map(|(name, to)| change(name, to, running));
     let unwanted = running.0.iter().filter(|(name, values)| !values.is_empty() && !is_wanted(name, wanted));
-    let resets = unwanted.map(|(name, from)| OptionChange { name: name.clone(), from: from.clone(), to: vec![] });
+    let resets = unwanted.map(|(name, from)| OptionChange {
+        name: name.clone(),
+        from: digest::conceal(name, from.clone()),
+        to: vec![],
+    });
     let mut changes: Vec<OptionChange> = differs.chain(resets).collect();
     changes.sort_unstable();
     changes
@@ -251,7 +258,7 @@ fn change(name: &str, to: &[String], running: &RunningOptions) -> Option<OptionC
     let (spelled, from) = running.entry(name).map_or((name, &[][..]), |(known, from)| (known.as_str(), from));
     (!is_same(name, to, from)).then(|| OptionChange {
         name: spelled.to_owned(),
-        from: from.to_vec(),
+        from: digest::conceal(name, from.to_vec()),
         to: canonical::values(name, to.iter().map(String::as_str)),
     })
 }
@@ -266,9 +273,10 @@ fn is_wanted(name: &str, wanted: &[&RunningOptions]) -> bool {
         || wanted.iter().any(|part| part.0.keys().any(names))
 }
 
-/// Compares values in canonical form.
+/// Compares values in canonical form, and secret ones by their digests.
 fn is_same(name: &str, left: &[String], right: &[String]) -> bool {
-    let canonical = |values: &[String]| canonical::values(name, values.iter().map(String::as_str));
+    let canonical =
+        |values: &[String]| digest::conceal(name, canonical::values(name, values.iter().map(String::as_str)));
     left == right || canonical(left) == canonical(right)
 }
 
@@ -294,9 +302,14 @@ pub fn set_command(changes: &[OptionChange], defaults: &RunningOptions) -> Strin
 }
 
 impl fmt::Display for OptionChange {
-    /// Says `Name: old → new`; long lists are counted instead of written out.
+    /// Says `Name: old → new`; long lists are counted instead of written out, and what may be secret is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} → {}", self.name, brief(&self.from), brief(&self.to))
+        let hides = digest::may_be_secret(&self.name);
+        let say = |values: &[String]| match values {
+            [_, ..] if hides => "(not shown)".to_owned(),
+            values => brief(values),
+        };
+        write!(f, "{}: {} → {}", self.name, say(&self.from), say(&self.to))
     }
 }
 

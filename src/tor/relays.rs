@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Country, ExitPolicy, Fingerprint};
 
 /// The relays that can be exits, from one consensus.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Relays {
     /// When the consensus became valid, as written in it; tells one consensus from the next.
@@ -20,7 +21,7 @@ pub struct Relays {
 }
 
 /// A relay that can be an exit: it has the flags `Exit`, `Running` and `Valid`, and not `BadExit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exit {
     /// Its address in the consensus, which can differ from the one that sites see.
     pub address: IpAddr,

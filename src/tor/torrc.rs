@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use minijinja::{AutoEscape, Environment, context};
 
 use super::layout::Layout;
+use super::options::digest::TorrcDigest;
 use super::options::{RunningOptions, lasting, torrc_value};
 use crate::desired::{Instance, InstanceName};
 
@@ -30,6 +31,8 @@ pub struct Rendered {
     layout: Layout,
     /// The torrc.
     pub text: String,
+    /// The torrc's digest.
+    pub digest: TorrcDigest,
     /// What it should have set for as long as its wish is the same; neither exits nor SOCKS ports.
     pub lasting: RunningOptions,
 }
@@ -52,7 +55,9 @@ pub fn rendered(instance: &Instance, layout: &Layout) -> Arc<Rendered> {
     }
     let text = render(instance, layout);
     let lasting = lasting(instance, &text);
-    let rendered = Arc::new(Rendered { instance: instance.clone(), layout: layout.clone(), text, lasting });
+    let digest = TorrcDigest::of(&text);
+    let rendered = Rendered { instance: instance.clone(), layout: layout.clone(), text, digest, lasting };
+    let rendered = Arc::new(rendered);
     if kept.len() >= MOST_KEPT {
         kept.clear();
     }

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -23,6 +23,8 @@ const ROOMS: [(&str, &[&str]); 24] = [
     // The snapshot and the decision. Neither can do anything.
     ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
     ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
+    // Both on paper, to be planned for elsewhere.
+    ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -65,8 +67,11 @@ const ROOMS: [(&str, &[&str]); 24] = [
         "cli",
         &[
             "error",
+            "sys",
             "desired",
             "plan",
+            "observe::snapshot",
+            "observe::collect",
             "tor",
             "firewall",
             "source",
@@ -80,7 +85,8 @@ const ROOMS: [(&str, &[&str]); 24] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 7] = ["desired", "firewall::model", "observe", "plan", "tor::layout", "tor::options", "tor::torrc"];
+const PURE: [&str; 8] =
+    ["desired", "firewall::model", "observe", "observe::snapshot", "plan", "tor::layout", "tor::options", "tor::torrc"];
 
 /// What a pure room never says: doors to the machine, and clocks.
 const IMPURE: [&str; 14] = [

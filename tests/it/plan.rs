@@ -2,4 +2,4 @@
 
 mod fixtures;
 mod laws;
-mod world;
+pub mod world;

@@ -12,6 +12,7 @@ use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::geoip::GeoipFiles;
 use exitpool::tor::layout::Layout;
+use exitpool::tor::options::digest::TorrcDigest;
 use exitpool::tor::options::{self, ExitChoice, ExitNodes, OptionChange};
 use exitpool::tor::{Tor, TorError, torrc};
 use rustix::process::{Pid, Signal, kill_process};
@@ -135,7 +136,7 @@ async fn a_started_tor_is_adopted_by_the_next_daemon() {
     let seen = second.observe().await;
     let found = &seen.instances[&instance.name];
     assert_eq!(found.process, Observation::Present(process.clone()));
-    assert_eq!(found.torrc, Observation::Present(world.torrc(&instance)));
+    assert_eq!(found.torrc, Observation::Present(TorrcDigest::of(&world.torrc(&instance))));
     let control = found.control.present().unwrap();
     assert_eq!(seen.program.present().unwrap().version, control.version);
     assert_eq!((control.bootstrap.progress, control.circuit_established, &control.exit), (0, false, &None));
@@ -290,11 +291,11 @@ async fn a_bad_torrc_is_refused_in_tors_words_and_changes_nothing() {
     let (good, process) = world.start(&driver, 1, &[]).await;
     let before = world.torrc(&good);
     driver.write_torrc(&good.name, "NoSuchOption 1\n").await.unwrap_err();
-    assert_eq!(driver.observe().await.instances[&good.name].torrc, Observation::Present(before.clone()));
+    assert_eq!(driver.observe().await.instances[&good.name].torrc, Observation::Present(TorrcDigest::of(&before)));
     let after = format!("{before}MaxMemInQueues 300 MB\n");
     driver.write_torrc(&good.name, &after).await.unwrap();
     let seen = driver.observe().await;
-    assert_eq!(seen.instances[&good.name].torrc, Observation::Present(after));
+    assert_eq!(seen.instances[&good.name].torrc, Observation::Present(TorrcDigest::of(&after)));
     assert_eq!(seen.instances[&good.name].process, Observation::Present(process));
 }
 

@@ -17,6 +17,7 @@ use super::observe::{
 };
 use super::plan::Plan;
 use super::status::{self, Failures, Inputs, Pass, PassResult, SourceState, Status, Suspension};
+use super::tor::options::digest::TorrcDigest;
 use super::tor::relays::{Exit, Relays};
 
 /// Everything that a status is made from, owned, to be bent as a test likes.
@@ -187,7 +188,7 @@ fn exit(number: u16, country: Option<Country>) -> Exit {
 
 fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<SocketAddr>) -> Instance {
     Instance {
-        torrc: Observation::Present("SocksPort 0\n".to_owned()),
+        torrc: Observation::Present(TorrcDigest::of("SocksPort 0\n")),
         process: Observation::Present(Process { pid: 4000 + u32::from(number), started: 77 }),
         control: Observation::Present(Control {
             version: "0.4.9.11".to_owned(),

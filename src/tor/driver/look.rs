@@ -14,6 +14,7 @@ use super::super::control::answers::{Answers, QUESTION, settings};
 use super::super::control::{ConnectionError, Message};
 use super::super::files;
 use super::super::layout::InstancePaths;
+use super::super::options::digest::TorrcDigest;
 use super::super::options::{ASKED_BY_NAME, RunningOptions};
 use super::super::process::Found;
 use super::super::{InstanceName, TorObservation};
@@ -38,7 +39,7 @@ struct Look {
 /// What was seen of a running instance whose control socket has answered.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    torrc: Observation<String>,
+    torrc: Observation<TorrcDigest>,
     control: Control,
     /// The time of its consensus, once it has bootstrapped.
     consensus: Option<String>,
@@ -79,7 +80,7 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
         return look;
     }
     let paths = driver.paths(&name);
-    let torrc = read(&paths.torrc());
+    let torrc = Torrc::read(&paths.torrc());
     let process = match processes {
         Err(why) => Observation::Unknown(why.clone()),
         Ok(found) => match found.get(&name).map(Vec::as_slice) {
@@ -98,7 +99,7 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
         Observation::Absent => (Observation::Absent, None),
         Observation::Unknown(why) => (Observation::Unknown(why.clone()), None),
     };
-    Look { name, instance: Instance { torrc, process, control }, consensus }
+    Look { name, instance: Instance { torrc: torrc.digest, process, control }, consensus }
 }
 
 /// Gives what was seen of an instance before, where it has the same one process and nothing has happened since.
@@ -111,12 +112,25 @@ fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result<Found
     Some(Look { name: name.clone(), instance, consensus: consensus.map(|time| (session, time)) })
 }
 
-/// Reads a file that may be absent.
-fn read(path: &Path) -> Observation<String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Observation::Present(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Observation::Absent,
-        Err(error) => Observation::Unknown(format!("cannot read {}: {error}", path.display())),
+/// A torrc as it was read.
+struct Torrc {
+    /// Its text, to ask tor for what it says; it may hold secrets, and goes no further.
+    text: String,
+    /// Its digest, which is all that is compared.
+    digest: Observation<TorrcDigest>,
+}
+
+impl Torrc {
+    fn read(path: &Path) -> Self {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self { digest: Observation::Present(TorrcDigest::of(&text)), text },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::without(Observation::Absent),
+            Err(error) => Self::without(Observation::Unknown(format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    fn without(digest: Observation<TorrcDigest>) -> Self {
+        Self { text: String::new(), digest }
     }
 }
 
@@ -135,7 +149,7 @@ async fn ask(
     driver: &TorDriver,
     name: &InstanceName,
     process: &Process,
-    torrc: &Observation<String>,
+    torrc: &Torrc,
 ) -> (Observation<Control>, Option<(Arc<Session>, String)>) {
     let session = match driver.session(name, process) {
         Ok(Some(session)) => session,
@@ -143,11 +157,13 @@ async fn ask(
         Err(error) => return (Observation::Unknown(chain(&error)), None),
     };
     session.news.take();
-    match ask_session(&session, torrc.present().map_or("", String::as_str)).await {
+    match ask_session(&session, &torrc.text).await {
         Ok((control, time)) => {
             let consensus = (control.bootstrap.progress == 100 && !time.is_empty()).then_some(time);
-            let seen = Seen { torrc: torrc.clone(), control: control.clone(), consensus: consensus.clone() };
-            session.keep(torrc.unknown().is_none().then_some(seen));
+            let torrc = torrc.digest.clone();
+            let is_known = torrc.unknown().is_none();
+            let seen = Seen { torrc, control: control.clone(), consensus: consensus.clone() };
+            session.keep(is_known.then_some(seen));
             (Observation::Present(control), consensus.map(|time| (session, time)))
         }
         Err(why) => {

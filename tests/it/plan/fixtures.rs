@@ -1,7 +1,7 @@
 //! Decisions on written-down worlds: a folder has `desired.yaml`, `observed.yaml` and the `plan.yaml` that must follow.
 //!
 //! In `observed.yaml`, `<as rendered>` stands for the torrc that the instance should have: as the text of its torrc,
-//! and as the name of an option for all options that it says. `applied: true` in `plan.yaml` says that everything was
+//! and as the name of an option for all options that it says. Any other text of a torrc stands for itself. `applied: true` in `plan.yaml` says that everything was
 //! as desired before, so that differences are drift.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use exitpool::desired::{self, load::load};
 use exitpool::observe::{Observation, Observed};
 use exitpool::plan::{Applied, Plan, Wish, plan};
 use exitpool::tor::options::RunningOptions;
+use exitpool::tor::options::digest::TorrcDigest;
 use exitpool::tor::torrc;
 use serde::Deserialize;
 
@@ -61,8 +62,9 @@ fn expand(observed: &mut Observed, wanted: &[desired::Instance]) {
             continue;
         };
         let rendered = torrc::render(wanted, &layout());
-        if instance.torrc.present().map(String::as_str) == Some(AS_RENDERED) {
-            instance.torrc = Observation::Present(rendered.clone());
+        if let Observation::Present(written) = &instance.torrc {
+            let text = if written.to_string() == AS_RENDERED { rendered.clone() } else { written.to_string() };
+            instance.torrc = Observation::Present(TorrcDigest::of(&text));
         }
         if let Observation::Present(control) = &mut instance.control
             && control.options.0.remove(AS_RENDERED).is_some()

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use exitpool::desired::{Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool};
-use exitpool::observe::{Observation, ObservedGuard, Stranger};
+use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
+use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
 use exitpool::plan::{Action, BlockReason, Cause, Object, Step};
+use exitpool::tor::options::digest::TorrcDigest;
 use proptest::prelude::*;
 
-use super::world::World;
+use super::world::{World, layout};
 
 const COUNTRIES: [&str; 6] = ["us", "us", "de", "de", "nl", "fr"];
 
@@ -34,6 +36,7 @@ prop_compose! {
         reachable: bool,
         memory in proptest::option::of(1u16..4),
         sandbox: bool,
+        bridges in 0usize..3,
     ) -> Pool {
         let mut pool = pool(name, size, base + offset, &countries, reachable);
         if let Some(memory) = memory {
@@ -41,6 +44,11 @@ prop_compose! {
         }
         if sandbox {
             pool.torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+        }
+        if bridges > 0 {
+            let bridge = |number| format!("obfs4 192.0.2.{number}:443 cert=hunter2");
+            pool.torrc.insert("Bridge".to_owned(), (0..bridges).map(bridge).collect());
+            pool.torrc.insert("HTTPSProxyAuthenticator".to_owned(), vec!["ada:hunter2".to_owned()]);
         }
         pool
     }
@@ -105,10 +113,12 @@ impl World {
             _ if names.is_empty() => {}
             Tamper::Kill => self.kill(which.get(&names)),
             Tamper::EditTorrc => {
-                self.instance(which.get(&names)).torrc = Observation::Present("SocksPort 9050\n".to_owned());
+                self.instance(which.get(&names)).torrc = Observation::Present(TorrcDigest::of("SocksPort 9050\n"));
             }
             Tamper::SetOption if self.instance(which.get(&names)).control.present().is_some() => {
-                self.control(which.get(&names)).options.set("ExcludeNodes", ["{de}"]);
+                let options = &mut self.control(which.get(&names)).options;
+                options.set("ExcludeNodes", ["{de}"]);
+                options.set("HTTPSProxyAuthenticator", ["eve:hunter2"]);
             }
             Tamper::CloseSocks if self.instance(which.get(&names)).control.present().is_some() => {
                 let control = self.control(which.get(&names));
@@ -219,6 +229,32 @@ proptest! {
     }
 
     #[test]
+    fn a_plan_for_a_snapshot_is_the_plan_for_the_host(
+        first in any_desired(),
+        second in any_desired(),
+        tampers in proptest::collection::vec(any_tamper(), 0..5),
+        ports in proptest::collection::btree_set(30_000u16..30_140, 0..20),
+    ) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&first);
+        for (tamper, which) in tampers {
+            world.tamper(tamper, which);
+        }
+        let stranger = |port| Stranger { listens_on: ([0, 0, 0, 0], port).into(), process: Some((7, "nginx".to_owned())) };
+        let listeners: Vec<Stranger> = ports.into_iter().map(stranger).collect();
+        let written = serde_json::to_string(&world.snapshot(&listeners)).unwrap();
+        prop_assert!(!written.contains("hunter2") && !written.contains("192.0.2.0"), "{written}");
+        let snapshot = Snapshot::read(written.as_bytes()).unwrap();
+        for desired in [&first, &second] {
+            world.meet(desired, &listeners);
+            let plan = world.plan(desired);
+            let told: String = plan.steps.iter().map(ToString::to_string).collect();
+            prop_assert!(!told.contains("hunter2"), "{told}");
+            prop_assert_eq!(snapshot.plan(desired), plan);
+        }
+    }
+
+    #[test]
     fn strangers_are_in_no_step(desired in any_desired(), which: prop::sample::Index) {
         let mut world = World::new(&COUNTRIES);
         let nodes: Vec<_> = desired.pools.iter().flat_map(Pool::nodes).collect();
@@ -237,6 +273,34 @@ proptest! {
 }
 
 impl World {
+    /// The world on paper.
+    pub fn snapshot(&self, listeners: &[Stranger]) -> Snapshot {
+        let layout = layout();
+        let snapshot = Snapshot {
+            version: VERSION,
+            taken_at: "2026-11-01T12:00:00Z".parse().unwrap(),
+            exitpool: "0.1.0".to_owned(),
+            revision: format!("main@sha1:{}", "a".repeat(40)).parse().unwrap(),
+            driver: DriverChoice::Auto,
+            host: Place { runtime_dir: layout.runtime_dir, state_dir: layout.state_dir, panel_port: Some(8080) },
+            applied: self.applied.clone(),
+            listeners: listeners.to_vec(),
+            observed: self.observed.clone(),
+        };
+        snapshot.redacted()
+    }
+
+    /// Lets others listen, as far as a look for these pools would see them.
+    fn meet(&mut self, desired: &Desired, listeners: &[Stranger]) {
+        let ours: BTreeSet<_> = self.observed.instances.values().flat_map(|it| it.listeners()).collect();
+        let wanted = desired.pools.iter().flat_map(Pool::nodes).map(|node| node.socks);
+        let met = wanted.filter(|wanted| !ours.contains(wanted)).filter_map(|wanted| {
+            let other = listeners.iter().find(|other| overlap(other.listens_on, wanted))?;
+            Some((wanted, other.clone()))
+        });
+        self.observed.strangers = met.collect();
+    }
+
     /// Whether every port that others can reach is covered by the guard, where one is wished.
     fn is_guarded(&self, desired: &Desired) -> bool {
         let mut reachable = self

@@ -8,6 +8,7 @@ use exitpool::observe::{Bootstrap, Control, Instance, Observation, Observed, Obs
 use exitpool::plan::{Action, Applied, Object, Plan, Step, Wish, plan};
 use exitpool::tor::layout::Layout;
 use exitpool::tor::options::RunningOptions;
+use exitpool::tor::options::digest::TorrcDigest;
 use exitpool::tor::relays::{Exit, Relays};
 
 /// A pass needs so many rounds at the most: start, open, and one more for those that had to wait for others.
@@ -80,7 +81,7 @@ impl World {
                 self.start(name, torrc);
             }
             (Object::Instance(name), Action::WriteTorrc { torrc }) => {
-                self.instance(name).torrc = Observation::Present(torrc.clone());
+                self.instance(name).torrc = Observation::Present(TorrcDigest::of(torrc));
             }
             (Object::Instance(name), Action::SetOptions { changes }) => {
                 let control = self.control(name);
@@ -108,7 +109,7 @@ impl World {
             ..Control::default()
         };
         let instance = Instance {
-            torrc: Observation::Present(torrc.to_owned()),
+            torrc: Observation::Present(TorrcDigest::of(torrc)),
             process: Observation::Present(Process { pid: self.next_pid, started: 1 }),
             control: Observation::Present(control),
         };

@@ -21,6 +21,7 @@ async fn a_commit_becomes_nine_nodes_behind_a_guard() {
     only_the_whitelisted_get_in(&host);
     a_converged_host_is_left_alone(&mut host).await;
     looking_opens_nothing_for_writing(&host).await;
+    a_snapshot_plans_as_the_host_does(&host).await;
     what_is_shown_agrees(&mut host).await;
     host.strike().await;
 }
@@ -74,9 +75,9 @@ async fn a_converged_host_is_left_alone(host: &mut Host) {
     assert!(host.metric("exitpool_reconcile_total{result=\"success\"}").await > passes);
 }
 
-/// `plan`, `diff` and `drift` read only: the kernel is asked what they open.
+/// `plan`, `diff`, `drift` and `snapshot` read only: the kernel is asked what they open.
 async fn looking_opens_nothing_for_writing(host: &Host) {
-    for verb in ["plan", "diff", "drift"] {
+    for verb in ["plan", "diff", "drift", "snapshot"] {
         let trace = host.state_dir().with_file_name(format!("{verb}.trace"));
         let mut strace = host.network().command("strace");
         let calls = "trace=open,openat,openat2,creat,truncate,ftruncate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat";
@@ -94,6 +95,23 @@ async fn looking_opens_nothing_for_writing(host: &Host) {
         let written: Vec<&str> = text.lines().filter(writes).collect();
         assert!(written.is_empty(), "{verb} wrote: {written:#?}");
     }
+}
+
+/// A snapshot is planned for as the host itself, whatever the wish.
+async fn a_snapshot_plans_as_the_host_does(host: &Host) {
+    let (code, snapshot, told) = host.verb("snapshot", &[]).await;
+    assert_eq!((code, told.as_str()), (0, ""));
+    let path = |name: &str| host.state_dir().with_file_name(name).display().to_string();
+    std::fs::write(path("snapshot.json"), &snapshot).unwrap();
+    let wish = document(&(pool("us", 4, "us", 30_000) + &pool("de", 5, "de", 30_100))).replace("@CLIENT@", "192.0.2.1");
+    std::fs::write(path("wish.yaml"), wish).unwrap();
+    let from = ["--source", &path("wish.yaml"), "-o", "json"];
+    let (_, here, _) = host.verb("plan", &from).await;
+    let (_, paper, _) = host.verb("plan", &[&from[..], &["--observed", &path("snapshot.json")]].concat()).await;
+    assert!(here.contains("must be replaced") || here.contains("will be"), "{here}");
+    assert_eq!(paper, here);
+    let (_, newest, _) = host.verb("plan", &["--observed", &path("snapshot.json")]).await;
+    assert!(newest.starts_with("No changes for "), "{newest}");
 }
 
 async fn what_is_shown_agrees(host: &mut Host) {
