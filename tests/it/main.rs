@@ -13,6 +13,7 @@ mod page;
 mod panel;
 mod plan;
 mod pool;
+mod remotes;
 mod schema;
 mod signatures;
 mod support;
