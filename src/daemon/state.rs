@@ -21,7 +21,7 @@ use crate::reconcile::{self, Reconciler, Settled};
 use crate::source::{self, Candidate, Source, Watch};
 use crate::status::metrics::Metrics;
 use crate::status::{self, Fault, Inputs, PassResult, Signatures, SourceError, SourceState, Status};
-use crate::sys::addresses;
+use crate::sys::{addresses, files};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 
@@ -185,13 +185,13 @@ impl State {
 
     /// Reads the source, reconciles, publishes; says when to look again.
     pub(super) async fn pass(&mut self) -> Instant {
+        self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
         self.read_source();
         let Some(InForce { revision, desired }) = self.in_force.clone() else {
             self.publish(None, None, &Observed::default(), &Plan::default());
             return Instant::now() + UNWATCHED_PAUSE;
         };
         self.choose_firewall(desired.firewall.driver).await;
-        self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
         self.resync(&desired);
         let pass = self.reconciler.pass(&desired).await;
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
@@ -348,6 +348,8 @@ impl State {
 
 /// Opens the audit trail; without it the pool goes on, and the log says what is missing.
 fn open_audit(settings: &Settings) -> Option<Audit> {
+    // Where it cannot be made, the trail cannot either, and that is said.
+    let _ = files::make_private_directory(&settings.state_dir);
     Audit::open(&settings.state_dir.join("audit.sqlite"))
         .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
         .ok()

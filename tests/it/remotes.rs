@@ -5,4 +5,5 @@ mod damage;
 mod host;
 mod hostile;
 mod servers;
+mod steady;
 mod transports;
