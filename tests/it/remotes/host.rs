@@ -162,7 +162,8 @@ impl Host {
         self.kit.git(&["push", "--quiet", "--force", &served, "main"]);
     }
 
-    fn log(&self) -> String {
+    /// The daemon's log.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.kit.at("log")).unwrap_or_default()
     }
 }

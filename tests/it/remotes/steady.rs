@@ -1,6 +1,7 @@
 //! What the loop of the real daemon survives: a pass that hangs, documents that ask for nothing, a prune that fails
 //! half-way, a revision that never gets ready.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
@@ -147,4 +148,41 @@ async fn f21_a_new_revision_does_not_wait_for_one_that_never_gets_ready() {
     host.in_force(&third, 3).await;
     let back = host.push(1, Some("ada"));
     host.in_force(&back, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f26_nothing_is_removed_or_started_twice_before_the_host_was_seen() {
+    let Some((mut host, served)) = following().await else { return };
+    let both = host.push(2, Some("ada"));
+    let before = pids(&host.in_force(&both, 2).await);
+    host.stop();
+    let one = host.push(1, Some("ada"));
+
+    // A daemon that starts where no process can be seen.
+    host.mounts = Some("mount -t tmpfs tmpfs /proc".to_owned());
+    host.start(&served);
+    let report = host.condition("Healthy", "Unknown", "cannot be seen").await;
+    assert_eq!(report.status["revision"], format!("main@sha1:{one}"));
+    host.verb("reconcile", &[]);
+    assert_eq!(tors_in(&host), before.iter().copied().collect(), "neither was ended, and none came");
+    host.stop();
+
+    host.mounts = None;
+    host.start(&served);
+    host.in_force(&one, 1).await;
+    assert_eq!(tors_in(&host), before[..1].iter().copied().collect());
+}
+
+/// The tors that run for a host, by process id.
+fn tors_in(host: &Host) -> BTreeSet<u64> {
+    let directory = host.runtime_dir().display().to_string();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let program = line.split('\0').next()?;
+        (program.ends_with("tor") && line.contains(&directory)).then_some(pid)
+    };
+    entries.filter_map(of).collect()
 }

@@ -1,5 +1,7 @@
 //! Every kind of remote, by its real server and real pushes: what is pushed is in force on the host.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::host::Host;
@@ -77,6 +79,7 @@ async fn a_push_over_https_is_followed_with_an_authority_of_ones_own() {
     operator(&host, &[("GIT_SSL_CAINFO", &authority)], &["push", "--quiet", &url, "main"]);
     let report = host.in_force(&second, 2).await;
     assert!(!report.status.to_string().contains("correct-horse"), "the password is shown");
+    assert!(!host.log().contains("correct-horse"), "the password is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,6 +103,7 @@ async fn a_certificate_of_nobody_we_know_a_wrong_password_and_a_redirect_are_ref
         host.start(&url);
         let report = host.condition("FetchFailed", "True", words).await;
         assert!(!report.status.to_string().contains("-horse"), "{words}: the password is shown");
+        assert!(!host.log().contains("-horse"), "{words}: the password is in the log");
         host.stop();
     }
     host.start(&good);
@@ -153,4 +157,26 @@ async fn a_path_on_this_host_is_watched_as_a_path_and_as_a_url() {
         let second = host.push(2, Some("ada"));
         host.in_force(&second, 2).await;
     }
+}
+
+/// The daemon may change the firewall; what speaks with the remote may not, and keeps to nobody's configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_speaks_with_the_remote_has_no_rights_of_the_daemon() {
+    let Some(mut host) = Host::new() else { return };
+    let (ssh, said) = (host.kit.at("ssh"), host.kit.at("said"));
+    let script = format!("#!/bin/sh\n{{ cat /proc/self/status; env; }} >{}\nexit 1\n", said.display());
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    host.mounts = Some("exec setpriv --inh-caps=+net_admin --ambient-caps=+net_admin -- \"$@\"".to_owned());
+    host.environment = vec![("GIT_SSH_COMMAND", ssh.display().to_string()), ("SECRET", "hunter2".to_owned())];
+    host.start("ssh://git@127.0.0.1/pool.git");
+    host.condition("FetchFailed", "True", "").await;
+    let said = fs::read_to_string(said).unwrap();
+    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    for set in ["CapInh:", "CapAmb:"] {
+        assert_eq!(value(set), "0".repeat(16), "{set}");
+    }
+    assert_eq!(value("NoNewPrivs:"), "1");
+    assert_eq!((value("GIT_CONFIG_GLOBAL="), value("GIT_TERMINAL_PROMPT=")), ("/dev/null".into(), "0".into()));
+    assert!(!said.contains("hunter2"), "{said}");
 }
