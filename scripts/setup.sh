@@ -10,8 +10,9 @@ declare -A package=(
 commands=(cc make git tor tor-gencert nft ip setpriv curl)
 if [ "${1:-run}" = test ]; then
     package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
-    package[systemd-analyze]=systemd
-    commands+=(chromium strace ping systemd-analyze)
+    package[systemd-analyze]=systemd package[sshd]=openssh-server package[ssh-keygen]=openssh-client
+    package[lighttpd]=lighttpd package[openssl]=openssl package[unshare]=util-linux
+    commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -20,6 +21,7 @@ for command in "${commands[@]}"; do
     command -v "$command" >/dev/null || missing+=("${package[$command]}")
 done
 [ -r /usr/share/tor/geoip ] || missing+=(tor-geoipdb)
+[ "${1:-run}" != test ] || [ -e /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2

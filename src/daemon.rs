@@ -10,6 +10,7 @@ pub mod wake;
 
 mod fault;
 mod state;
+mod watchdog;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use settings::Settings;
 use socket::{Report, Request, SocketError, Verb};
 use state::State;
 use wake::Wakeups;
+use watchdog::Watchdog;
 
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]
@@ -126,18 +128,21 @@ async fn pass_after_pass(
     stop: &CancellationToken,
 ) -> End {
     let mut firewall = Forwarded::default();
+    let mut watchdog = Watchdog::of_this_process();
     loop {
         let requests: Vec<Request> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
         let (down, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|request| request.verb == Verb::Down);
         if !down.is_empty() {
             let report = state.down().await;
             down.into_iter().for_each(|request| request.answer(&report));
+            watchdog.stopping();
             return End::Down;
         }
         if !others.is_empty() {
             state.forget();
         }
-        let due = state.pass().await;
+        let due = watchdog.before(state.pass().await);
+        watchdog.feed();
         if !others.is_empty() {
             let report = Report::of(&state.subscribe().borrow());
             others.into_iter().for_each(|request| request.answer(&report));
@@ -145,7 +150,10 @@ async fn pass_after_pass(
         firewall.follow(state.firewall(), wakeups);
 
         tokio::select! {
-            () = stop.cancelled() => return End::Stopped,
+            () = stop.cancelled() => {
+                watchdog.stopping();
+                return End::Stopped;
+            }
             causes = wakeups.wait(due) => {
                 tracing::debug!(?causes, "looking again");
                 if causes.iter().any(|cause| cause.is_of_a_person()) {

@@ -6,8 +6,9 @@
 //!
 //! | task | reads | writes |
 //! |---|---|---|
-//! | [`daemon`]'s loop | the wake-up channel and the resync timer | nothing: it lets [`reconcile`] pass and publishes the outcome |
+//! | [`daemon`]'s loop | the wake-up channel and the resync timer | the service manager's watchdog: it lets [`reconcile`] pass and publishes the outcome |
 //! | [`source`]'s watcher | the file's directory, or the repository's refs | the wake-up channel |
+//! | [`daemon::fetching`]'s task | a remote repository, by `git` as a child | the clone in the state directory, the wake-up channel |
 //! | [`tor`]'s actors, one per instance | the control socket, a pidfd | the wake-up channel; they answer commands |
 //! | [`firewall`]'s listener | netlink's rule generations | the wake-up channel |
 //! | [`status::http`]'s server | the published [`status::Status`] | nothing, ever |

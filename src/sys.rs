@@ -1,5 +1,6 @@
-//! The only doors to the operating system: the clock, commands, files, signals, sd_notify.
+//! Doors to the operating system: commands, files, addresses, the service manager.
 
 pub mod addresses;
 pub mod command;
 pub mod files;
+pub mod notify;

@@ -185,13 +185,13 @@ impl State {
 
     /// Reads the source, reconciles, publishes; says when to look again.
     pub(super) async fn pass(&mut self) -> Instant {
+        self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
         self.read_source();
         let Some(InForce { revision, desired }) = self.in_force.clone() else {
             self.publish(None, None, &Observed::default(), &Plan::default());
             return Instant::now() + UNWATCHED_PAUSE;
         };
         self.choose_firewall(desired.firewall.driver).await;
-        self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
         self.resync(&desired);
         let pass = self.reconciler.pass(&desired).await;
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));

@@ -12,12 +12,17 @@ const PRIVATE_FILE: u32 = 0o600;
 
 /// Writes a file so that a reader, or a crash, sees the old content or the new one and nothing between.
 ///
-/// The parent directories are made when they are missing, private to us; the file is private as well.
+/// The parent directories are made when they are missing, private to us; the file is private as well. It belongs to
+/// whoever the directory belongs to: what root writes for a daemon, the daemon has to read.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     make_private_directory(directory)?;
     let mut file =
         tempfile::Builder::new().permissions(fs::Permissions::from_mode(PRIVATE_FILE)).tempfile_in(directory)?;
+    let (owner, ours) = (fs::metadata(directory)?, file.as_file().metadata()?);
+    if ours.uid() == 0 && owner.uid() != 0 {
+        fchown(file.as_file(), Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
@@ -62,5 +67,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o664);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_directorys_owner() {
+        const NOBODY: u32 = 65_534;
+        let directory = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).is_err() {
+            println!("skipped: only root gives a directory away");
+            return;
+        }
+        let path = directory.path().join("file");
+        write_atomically(&path, b"x").unwrap();
+        let written = fs::metadata(&path).unwrap();
+        assert_eq!((written.uid(), written.gid(), written.mode() & 0o777), (NOBODY, NOBODY, PRIVATE_FILE));
     }
 }

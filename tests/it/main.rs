@@ -16,6 +16,7 @@ mod page;
 mod panel;
 mod plan;
 mod pool;
+mod remotes;
 mod scale;
 mod schema;
 mod signatures;

@@ -1,11 +1,13 @@
 //! What tests share: saying why they are skipped, checking committed files, and looking into a network namespace.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::TcpSocket;
 
@@ -25,6 +27,37 @@ pub fn inside<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Sen
         work()
     };
     thread::spawn(entered).join().unwrap()
+}
+
+/// A function that is called on a thread inside the network namespace of a process.
+pub fn inside_of<A, T>(pid: u32, work: impl Fn(A) -> T + Copy + Send + Sync + 'static) -> impl Fn(A) -> T + Send + Sync
+where
+    A: Send + 'static,
+    T: Send + 'static,
+{
+    let handle = File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    move |argument| {
+        let handle = handle.try_clone().unwrap();
+        let entered = move || {
+            move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work(argument)
+        };
+        thread::spawn(entered).join().unwrap()
+    }
+}
+
+/// Ends every tor that has a directory in its command line: those that a test started below it, and no other.
+pub fn end_tors_in(directory: &Path) {
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let program = line.split('\0').next().unwrap_or_default();
+        let is_ours = program.ends_with("tor") && line.contains(&*directory.to_string_lossy());
+        if let Some(pid) = pid.filter(|_| is_ours) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// What becomes of an attempt to connect.

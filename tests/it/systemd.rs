@@ -45,6 +45,8 @@ fn the_pool_outlives_the_daemon_and_bad_settings_are_not_tried_again() {
     assert_eq!(values(&unit, "RuntimeDirectoryPreserve"), ["yes"]);
     assert_eq!(values(&unit, "AmbientCapabilities"), ["CAP_NET_ADMIN"]);
     assert_eq!(values(&unit, "CapabilityBoundingSet"), ["CAP_NET_ADMIN"]);
+    // Half of the watchdog's time is that of a pass: ten minutes, as for `/healthz`.
+    assert_eq!((values(&unit, "Type"), values(&unit, "WatchdogSec")), (vec!["notify"], vec!["20min"]));
     assert!(values(&unit, "RestartPreventExitStatus")[0].split(' ').any(|code| code == "78"));
 }
 

@@ -17,6 +17,8 @@ use exitpool::tor::options::{self, ExitChoice, ExitNodes, OptionChange};
 use exitpool::tor::{Tor, TorError, torrc};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::end_tors_in;
+
 /// The longest that anything here is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,16 +71,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            let program = line.split('\0').next().unwrap_or_default();
-            let is_ours = program.ends_with("tor") && line.contains(&*self.dir.path().to_string_lossy());
-            if let Some(pid) = pid.filter(|_| is_ours) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        end_tors_in(self.dir.path());
     }
 }
 

@@ -44,12 +44,15 @@ pub struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// Makes the command. `timeout` ends what a killed daemon leaves behind; `prlimit` bounds memory and files.
+    /// Makes the command. `timeout` ends what a killed daemon leaves behind, `setpriv` takes away what only the daemon
+    /// may, and `prlimit` bounds memory and files.
     pub fn command(&self, arguments: &[String]) -> Result<Command, FetchError> {
         let mut command = Command::new("timeout");
         let orphaned = (self.deadline + ORPHAN_GRACE).as_secs();
         command
-            .args(["--signal=KILL", &orphaned.to_string(), "prlimit", "--core=0"])
+            .args(["--signal=KILL", &orphaned.to_string()])
+            .args(["setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"])
+            .args(["prlimit", "--core=0"])
             .arg(format!("--fsize={}", self.transport.max_bytes))
             .arg(format!("--data={MAX_DATA_BYTES}"))
             .arg("git")

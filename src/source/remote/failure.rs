@@ -111,7 +111,7 @@ pub enum FetchError {
         said: String,
     },
     /// git could not be run.
-    #[error("cannot fetch `{location}`; are git, timeout and prlimit installed?")]
+    #[error("cannot fetch `{location}`; are git, and timeout, setpriv and prlimit, installed?")]
     Command {
         /// Where.
         location: Location,

@@ -48,9 +48,13 @@ impl Storage {
         files::write_atomically(&self.directory.join(MARK), self.mark.as_bytes()).map_err(|source| self.failed(source))
     }
 
-    /// Throws the clone away.
+    /// Throws the clone away, or whatever else stands in its place.
     pub fn remove(&self) -> Result<(), FetchError> {
-        match fs::remove_dir_all(&self.directory) {
+        let removed = match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(&self.directory),
+            removed => removed,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
             _ => Ok(()),
         }

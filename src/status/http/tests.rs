@@ -180,7 +180,7 @@ async fn readyz_waits_for_the_first_pass() {
 }
 
 #[tokio::test]
-async fn healthz_tells_a_pass_that_hangs() {
+async fn f3_healthz_tells_a_pass_that_hangs() {
     let server = Server::healthy().await;
     let status = World::healthy(3).status();
     let since = |seconds| noon() - jiff::SignedDuration::from_secs(seconds);

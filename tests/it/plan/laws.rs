@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_unknown_is_in_no_step(desired in any_desired(), which: prop::sample::Index, part in 0..4usize) {
+    fn f26_what_is_unknown_is_in_no_step(desired in any_desired(), which: prop::sample::Index, part in 0..4usize) {
         let mut world = World::new(&COUNTRIES);
         world.converge(&desired);
         let unknown = || "it does not answer".to_owned();

@@ -4,7 +4,7 @@ use super::stage::{Host, condition, document, nodes, pids, pool, reachable};
 
 /// A file is a source as well as a branch: written in place, replaced, swapped by a link, gone and back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_followed_however_it_changes() {
+async fn f22_a_file_is_followed_however_it_changes() {
     let sized = |size| document(&pool("us", size, "us", 30_000));
     let Some(mut host) = Host::start("file", &sized(1)).await else { return };
     host.converged(1).await;
@@ -46,7 +46,7 @@ async fn a_file_is_followed_however_it_changes() {
 const GAUGE: &str = "exitpool_config_last_reload_successful";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_source_changes_nothing() {
+async fn f20_a_bad_source_changes_nothing() {
     let good = document(&pool("us", 2, "us", 30_000));
     let Some(mut host) = Host::start("outage", &good).await else { return };
     let before = pids(&host.converged(2).await);

@@ -1,0 +1,9 @@
+//! Git sources as they are met: real servers, hostile ones, damaged clones, and the real daemon before them.
+
+mod believed;
+mod damage;
+mod host;
+mod hostile;
+mod servers;
+mod steady;
+mod transports;
