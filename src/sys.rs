@@ -3,3 +3,4 @@
 pub mod addresses;
 pub mod command;
 pub mod files;
+pub mod users;

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -23,6 +23,8 @@ const ROOMS: [(&str, &[&str]); 24] = [
     // The snapshot and the decision. Neither can do anything.
     ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
     ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
+    // Which revision is in force, and what operators have said.
+    ("rollout", &["desired", "plan"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -33,11 +35,22 @@ const ROOMS: [(&str, &[&str]); 24] = [
     // The snapshot is taken, the plan carried out, the outcome told.
     ("observe::collect", &["observe", "observe::listeners", "tor", "firewall", "firewall::model"]),
     ("apply", &["error", "plan", "tor", "firewall"]),
-    ("status", &["error", "desired", "observe", "plan", "firewall::model"]),
+    ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
     // One pass.
     (
         "reconcile",
-        &["error", "sys", "desired", "tor::layout", "observe", "plan", "observe::collect", "apply", "status"],
+        &[
+            "error",
+            "sys",
+            "desired",
+            "tor::layout",
+            "observe",
+            "plan",
+            "rollout",
+            "observe::collect",
+            "apply",
+            "status",
+        ],
     ),
     // What stands alone: the network of the demo and the tests knows nothing of the pool.
     ("testnet", &["error", "desired"]),
@@ -49,6 +62,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "desired",
             "observe",
             "plan",
+            "rollout",
             "tor::layout",
             "tor",
             "firewall",
@@ -67,6 +81,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "error",
             "desired",
             "plan",
+            "rollout",
             "tor",
             "firewall",
             "source",
@@ -80,7 +95,8 @@ const ROOMS: [(&str, &[&str]); 24] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 7] = ["desired", "firewall::model", "observe", "plan", "tor::layout", "tor::options", "tor::torrc"];
+const PURE: [&str; 8] =
+    ["desired", "firewall::model", "observe", "plan", "rollout", "tor::layout", "tor::options", "tor::torrc"];
 
 /// What a pure room never says: doors to the machine, and clocks.
 const IMPURE: [&str; 14] = [
@@ -124,7 +140,7 @@ const WRITES: [&str; 9] = [
     "OpenOptions::new",
 ];
 /// Who may, and why.
-const WRITERS: [(&str, &str); 8] = [
+const WRITERS: [(&str, &str); 9] = [
     ("src/sys/", "the door for everybody else: whole files, replaced at once"),
     ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
     ("src/testnet", "the directory of its network, which goes with it"),
@@ -132,6 +148,7 @@ const WRITERS: [(&str, &str); 8] = [
     ("src/audit/store.rs", "a broken trail is put aside, never overwritten"),
     ("src/daemon/", "its lock and its socket"),
     ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),
+    ("src/reconcile/history.rs", "only the latest revisions are kept"),
     ("src/source/", "the clone and the ratchet"),
 ];
 
