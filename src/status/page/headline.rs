@@ -110,6 +110,7 @@ fn drifted(status: &Status) -> Option<(Tone, String)> {
     let differences = status.drift.items.len();
     let verb = if differences == 1 { "is" } else { "are" };
     let what = match status.healing {
+        Healing::Removes if !status.suspended_pools.is_empty() => "being removed, but for what is suspended",
         Healing::Removes => "being removed",
         Healing::Reports => "reported and left alone",
     };
