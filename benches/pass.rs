@@ -19,6 +19,7 @@ use exitpool::desired::Desired;
 use exitpool::desired::Fingerprint;
 use exitpool::desired::load::load;
 use exitpool::observe::Observation;
+use exitpool::plan::hold::BY_FILE_ALONE;
 use exitpool::plan::{Wish, plan};
 use figures::{Amount, Figure, Target, median};
 use world::World;
@@ -73,8 +74,13 @@ impl Host {
 
     fn measure(&mut self, runtime: &tokio::runtime::Runtime) {
         let layout = world::layout();
-        let wish =
-            Wish { desired: &self.desired, applied: &self.world.applied, layout: &layout, panel_port: Some(8080) };
+        let wish = Wish {
+            desired: &self.desired,
+            applied: &self.world.applied,
+            layout: &layout,
+            panel_port: Some(8080),
+            mandate: &BY_FILE_ALONE,
+        };
         let (made, took) = timed(|| plan(black_box(&wish), black_box(&self.world.observed)));
         assert!(made.steps.is_empty(), "the host is not converged: {:?}", made.steps.first());
         self.plans.push(took);

@@ -4,25 +4,32 @@
 
 pub mod arguments;
 pub mod demo;
+pub mod documents;
 pub mod output;
 pub mod reference;
 
 mod accept_rewrite;
 mod apply;
 mod completions;
+mod confirm;
 mod diff;
 mod down;
 mod drift;
+mod history;
 mod look;
 mod nodes;
 mod plan;
 mod reconcile;
+mod resume;
+mod rollback;
 mod run;
 mod scale;
 mod schema;
 mod snapshot;
 mod status;
+mod suspend;
 mod testnet_echo;
+mod trace;
 mod validate;
 
 use std::process::ExitCode;
@@ -59,6 +66,12 @@ enum Verb {
     Drift(drift::Arguments),
     Apply(apply::Arguments),
     Reconcile(reconcile::Arguments),
+    Confirm(confirm::Arguments),
+    Suspend(suspend::Arguments),
+    Resume(resume::Arguments),
+    Rollback(rollback::Arguments),
+    History(history::Arguments),
+    Trace(trace::Arguments),
     AcceptRewrite(accept_rewrite::Arguments),
     Status(status::Arguments),
     Nodes(nodes::Arguments),
@@ -158,6 +171,12 @@ impl Verb {
             Self::Drift(arguments) => drift::run(&arguments).await,
             Self::Apply(arguments) => apply::run(&arguments).await,
             Self::Reconcile(arguments) => reconcile::run(&arguments).await,
+            Self::Confirm(arguments) => confirm::run(&arguments).await,
+            Self::Suspend(arguments) => suspend::run(&arguments).await,
+            Self::Resume(arguments) => resume::run(&arguments).await,
+            Self::Rollback(arguments) => rollback::run(&arguments).await,
+            Self::History(arguments) => history::run(&arguments),
+            Self::Trace(arguments) => trace::run(&arguments),
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,

@@ -4,11 +4,14 @@
 
 pub mod fetching;
 pub mod lock;
+pub mod records;
 pub mod settings;
 pub mod socket;
 pub mod wake;
 
 mod fault;
+mod obey;
+mod revisions;
 mod state;
 mod watchdog;
 
@@ -80,13 +83,13 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let wakeups = Wakeups::default();
     let stop = CancellationToken::new();
     let mut state = State::new(&settings);
-    let _watch = state.watch_source(&wakeups);
-    let fetching = state.fetch_source(&wakeups);
+    let _watch = state.revisions().watch_source(&wakeups);
+    let fetching = state.revisions().fetch_source(&wakeups);
 
     let http = serve_http(&settings, &state, stop.clone()).await?;
     let (requests, mut inbox) = mpsc::channel(16);
-    let speaking =
-        socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone(), fetching: state.fetching() };
+    let fetcher = state.revisions().fetching();
+    let speaking = socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone(), fetching: fetcher };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
@@ -141,11 +144,12 @@ async fn pass_after_pass(
         if !others.is_empty() {
             state.forget();
         }
+        let obeyed: Vec<_> = others.iter().map(|request| state.obey(request)).collect();
         let due = watchdog.before(state.pass().await);
         watchdog.feed();
-        if !others.is_empty() {
+        for (request, obeyed) in others.into_iter().zip(obeyed) {
             let report = Report::of(&state.subscribe().borrow());
-            others.into_iter().for_each(|request| request.answer(&report));
+            request.answer(&report.answering(obeyed));
         }
         firewall.follow(state.firewall(), wakeups);
 

@@ -168,20 +168,53 @@ pub enum SelfHeal {
     Report,
 }
 
+/// Whether new revisions are put in force by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewCommits {
+    /// At once.
+    #[default]
+    Auto,
+    /// When an operator says so.
+    Manual,
+}
+
+/// Whether what is no longer desired is removed by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prune {
+    /// At once.
+    #[default]
+    On,
+    /// When an operator has confirmed it.
+    Confirm,
+}
+
 /// How the difference between desired and observed is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReconcilePolicy {
+    /// Whether new revisions are put in force by themselves.
+    pub new_commits: NewCommits,
     /// Whether drift is removed or only reported.
     pub self_heal: SelfHeal,
+    /// Whether what is no longer desired is removed by itself.
+    pub prune: Prune,
     /// How long the daemon waits without a wake-up before it looks again.
     pub resync_every: Duration,
     /// The share of a pool's nodes that a rolling change may make unavailable, in percent.
     pub max_unavailable_percent: u8,
+    /// The share of all nodes that one plan may destroy, in percent.
+    pub max_delete_percent: u8,
 }
 
 impl Default for ReconcilePolicy {
     fn default() -> Self {
-        Self { self_heal: SelfHeal::On, resync_every: Duration::from_secs(30), max_unavailable_percent: 25 }
+        Self {
+            new_commits: NewCommits::Auto,
+            self_heal: SelfHeal::On,
+            prune: Prune::On,
+            resync_every: Duration::from_secs(30),
+            max_unavailable_percent: 25,
+            max_delete_percent: 50,
+        }
     }
 }
 

@@ -41,6 +41,7 @@ pub mod firewall;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod rollout;
 pub mod source;
 pub mod status;
 pub mod sys;

@@ -5,6 +5,7 @@
 
 pub mod applied;
 pub mod decide;
+pub mod hold;
 pub mod step;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use crate::desired::Country;
 
 pub use applied::Applied;
 pub use decide::{Wish, plan};
+pub use hold::{Deletions, Held, HoldReason, Mandate, Suspended};
 pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
 
 /// What has to be done, what has to be waited for, and what cannot be done.
@@ -29,31 +31,43 @@ pub struct Plan {
     pub waiting: Vec<Wait>,
     /// What desired asks for and cannot be had as things stand.
     pub blocked: Vec<Block>,
+    /// The steps that an operator's word keeps, or has to set free; none of them is carried out.
+    pub held: Vec<Held>,
 }
 
 impl Plan {
     /// Whether nothing is left to do, to wait for or to be sorry for.
     pub fn is_converged(&self) -> bool {
-        self.steps.is_empty() && self.waiting.is_empty() && self.blocked.is_empty()
+        self.held.is_empty() && self.steps.is_empty() && self.waiting.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Whether nothing can go on before an operator says so.
+    pub fn needs_an_operator(&self) -> bool {
+        !self.held.is_empty() && self.steps.is_empty() && self.waiting.is_empty()
     }
 
     /// Whether an object has a step, a wait or a block.
     pub fn concerns(&self, object: &Object) -> bool {
-        self.steps.iter().any(|step| &step.object == object)
+        self.decided().any(|step| &step.object == object)
             || self.waiting.iter().any(|wait| &wait.object == object)
             || self.blocked.iter().any(|block| &block.object == object)
     }
 
     /// The objects that have a step, a wait or a block.
     pub fn objects(&self) -> BTreeSet<&Object> {
-        let steps = self.steps.iter().map(|step| &step.object);
+        let steps = self.decided().map(|step| &step.object);
         let waiting = self.waiting.iter().map(|wait| &wait.object);
         steps.chain(waiting).chain(self.blocked.iter().map(|block| &block.object)).collect()
     }
 
+    /// Every step that is decided, held or not.
+    pub fn decided(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(self.held.iter().map(|held| &held.step))
+    }
+
     /// The steps that remove drift.
     pub fn drift(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(|step| step.cause == Cause::Drift)
+        self.decided().filter(|step| step.cause == Cause::Drift)
     }
 
     /// Counts the objects to add, to change and to destroy; a replacement is both added and destroyed.

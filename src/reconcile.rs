@@ -4,6 +4,7 @@
 //! plan holds is what the status reports.
 
 pub mod backoff;
+pub mod history;
 pub mod memory;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::apply::{self, Drivers, Outcome};
 use crate::desired::{Desired, SelfHeal};
 use crate::observe::Observed;
 use crate::observe::collect::{Scope, observe};
-use crate::plan::{Applied, Cause, Plan, Step, Wish, plan};
+use crate::plan::{Applied, Cause, Deletions, Mandate, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
 
 use backoff::Backoffs;
@@ -29,6 +30,8 @@ pub struct Reconciler {
     pub panel_port: Option<u16>,
     /// What each object was left as.
     pub applied: Applied,
+    /// What operators have said about the revision in force, beyond its file.
+    pub mandate: Mandate,
     /// Which objects have to wait before they are tried again.
     pub backoffs: Backoffs,
 }
@@ -85,7 +88,7 @@ impl Reconciler {
         let ended = Timestamp::now();
         self.backoffs.record(&outcomes, ended);
         let mut applied = std::mem::take(&mut self.applied);
-        let wish = wish(&self.applied, &self.layout, self.panel_port, desired);
+        let wish = self.wish(desired);
         let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
         self.applied = applied;
 
@@ -95,7 +98,7 @@ impl Reconciler {
 
     /// Observes and plans; changes nothing.
     pub async fn look(&self, desired: &Desired) -> Look {
-        let wish = wish(&self.applied, &self.layout, self.panel_port, desired);
+        let wish = self.wish(desired);
         let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &scope(&wish)).await;
         let plan = plan(&wish, &observed);
         Look { observed, plan }
@@ -104,6 +107,7 @@ impl Reconciler {
     /// Stops and removes everything of ours: every instance, then the guard.
     pub async fn down(&mut self) -> Vec<Outcome> {
         let nothing = Desired::default();
+        self.mandate = Mandate { deletions: Deletions::Allowed, ..Mandate::default() };
         let mut look = self.look(&nothing).await;
         look.plan.steps.retain(|step| step.object != crate::plan::Object::Guard);
         look.plan.steps.push(Step {
@@ -115,16 +119,17 @@ impl Reconciler {
         apply::apply(&self.drivers, &look.plan.steps).await
     }
 
+    fn wish<'a>(&'a self, desired: &'a Desired) -> Wish<'a> {
+        let Self { applied, layout, panel_port, mandate, .. } = self;
+        Wish { desired, applied, layout, panel_port: *panel_port, mandate }
+    }
+
     /// The steps whose time has come: drift only where it is to be healed, and no object that still backs off.
     fn due(&self, desired: &Desired, plan: &Plan, now: Timestamp) -> Vec<Step> {
         let heals = desired.reconcile.self_heal == SelfHeal::On;
         let due = |step: &&Step| (heals || step.cause != Cause::Drift) && self.backoffs.allows(step, now);
         plan.steps.iter().filter(due).cloned().collect()
     }
-}
-
-fn wish<'a>(applied: &'a Applied, layout: &'a Layout, panel_port: Option<u16>, desired: &'a Desired) -> Wish<'a> {
-    Wish { desired, applied, layout, panel_port }
 }
 
 fn scope(wish: &Wish<'_>) -> Scope {

@@ -24,7 +24,7 @@ pub mod reason;
 pub mod totals;
 pub mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ use jiff::Timestamp;
 
 use crate::desired::{PoolName, Revision};
 use crate::firewall::model::Guard;
+use crate::plan::Held;
 use crate::plan::step::Object;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use drift::{Drift, DriftItem, Repair};
@@ -90,6 +91,10 @@ pub struct Status {
     pub access: AccessLists,
     /// Whether drift is removed or only reported.
     pub healing: Healing,
+    /// The order to leave the whole host alone, where there is one.
+    pub suspended: Option<Suspension>,
+    /// The orders to leave a pool alone.
+    pub suspended_pools: BTreeMap<PoolName, Suspension>,
 
     /// What drifted, and what was brought back.
     pub drift: Drift,
@@ -99,6 +104,8 @@ pub struct Status {
     pub waiting: Vec<Note>,
     /// What desired asks for and cannot be had as things stand.
     pub blocked: Vec<Note>,
+    /// The steps that wait for an operator's word; drift that is left alone stands in `drift`.
+    pub held: Vec<Held>,
     /// What went wrong, and when it is tried again.
     pub failures: Failures,
     /// The latest events, oldest first, at most [`event::KEPT`].
@@ -194,10 +201,13 @@ impl Status {
             server_addresses,
             access: AccessLists::default(),
             healing: Healing::default(),
+            suspended: None,
+            suspended_pools: BTreeMap::new(),
             drift: Drift::default(),
             pending: Vec::new(),
             waiting: Vec::new(),
             blocked: Vec::new(),
+            held: Vec::new(),
             failures: Failures::new(),
             events: VecDeque::new(),
             totals: Totals::default(),

@@ -4,3 +4,4 @@ pub mod addresses;
 pub mod command;
 pub mod files;
 pub mod notify;
+pub mod users;

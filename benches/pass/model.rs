@@ -23,6 +23,7 @@ pub fn reconciler(world: &World) -> Reconciler {
         layout: world::layout(),
         panel_port: Some(8080),
         applied: world.applied.clone(),
+        mandate: Default::default(),
         backoffs: Default::default(),
     }
 }

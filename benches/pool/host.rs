@@ -81,7 +81,7 @@ fn document(nodes: u16) -> String {
     format!(
         "version: 1\nallow_empty: true\n\
          pools: [{{name: eu, size: {nodes}, countries: [de, nl, us], listen: 0.0.0.0, socks_port: 30000}}]\n\
-         access: {{socks: ['@CLIENT@'], panel: ['@CLIENT@']}}\n"
+         access: {{socks: ['@CLIENT@'], panel: ['@CLIENT@']}}\nreconcile: {{max_delete: 100%}}\n"
     )
 }
 

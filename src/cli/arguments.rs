@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::daemon::settings::Settings;
+use crate::desired::Revision;
 use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceSpec};
 
@@ -64,6 +65,14 @@ pub struct Daemon {
     pub runtime_dir: PathBuf,
 }
 
+/// Where the daemon keeps what outlives a restart.
+#[derive(Debug, Clone, Args)]
+pub struct State {
+    /// What outlives a restart of the host
+    #[arg(long, env = "EXITPOOL_STATE_DIR", default_value = "/var/lib/exitpool", value_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
 /// How data is printed.
 #[derive(Debug, Clone, Args)]
 pub struct Output {
@@ -79,6 +88,14 @@ pub enum Format {
     Text,
     /// For programs: a documented schema
     Json,
+}
+
+/// A revision as an operator names it: in full, or all digits of its commit.
+pub fn revision(text: &str) -> Result<String, String> {
+    let whole = text.parse::<Revision>().is_ok() || commit(text).is_ok();
+    whole.then(|| text.to_owned()).ok_or_else(|| {
+        format!("`{text}` is no revision: write it as `exitpool status` does, or the 40 digits of the commit")
+    })
 }
 
 impl SourceArguments {

@@ -36,5 +36,5 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if !unknowns.is_empty() {
         bail!("cannot tell whether there is a difference: {}", unknowns.join("; "));
     }
-    Ok(if plan.steps.is_empty() { Exit::Done } else { Exit::Differs })
+    Ok(if plan.decided().next().is_none() { Exit::Done } else { Exit::Differs })
 }

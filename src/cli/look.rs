@@ -1,5 +1,8 @@
 //! Looking at the host without a daemon: what `plan`, `diff` and `drift` share. Nothing here opens a file for writing.
 
+use std::path::Path;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::apply::Drivers;
@@ -8,7 +11,7 @@ use crate::desired::load::{self, Loaded};
 use crate::desired::{Desired, Revision};
 use crate::error::{Kind, chain};
 use crate::firewall;
-use crate::plan::{BlockReason, Counts, Plan, Step};
+use crate::plan::{BlockReason, Counts, Mandate, Plan, Step};
 use crate::reconcile::memory::Memory;
 use crate::reconcile::{Look, Reconciler};
 use crate::source::Candidate;
@@ -73,6 +76,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         layout: settings.layout(),
         panel_port: settings.panel_port(),
         applied: Memory::new(&settings.state_dir).applied(),
+        mandate: Default::default(),
         backoffs: Default::default(),
     }
 }
@@ -80,7 +84,16 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
 /// Observes the host and plans.
 pub async fn look(host: &Host, source: &SourceArguments, wished: &Wished) -> anyhow::Result<Look> {
     let settings = host.following(source)?;
-    Ok(reconciler(&settings, &wished.desired).await.look(&wished.desired).await)
+    let mut reconciler = reconciler(&settings, &wished.desired).await;
+    reconciler.mandate = mandate(&settings.state_dir, &wished.revision)?;
+    Ok(reconciler.look(&wished.desired).await)
+}
+
+/// What operators have said about a revision, beyond its file.
+pub fn mandate(state_dir: &Path, revision: &Revision) -> anyhow::Result<Mandate> {
+    let mut orders = Memory::new(state_dir).orders()?;
+    orders.expire(Timestamp::now());
+    Ok(orders.mandate(revision))
 }
 
 /// What could not be observed, one sentence each.
@@ -102,6 +115,8 @@ pub struct PlanDocument<'a> {
     waiting: Vec<String>,
     /// What cannot be had, one sentence each.
     blocked: Vec<String>,
+    /// The steps that wait for an operator's word, one sentence each.
+    held: Vec<String>,
 }
 
 /// A step as JSON.
@@ -121,6 +136,7 @@ impl<'a> PlanDocument<'a> {
             steps: plan.steps.iter().map(|step| StepDocument { sentence: step.to_string(), step }).collect(),
             waiting: plan.waiting.iter().map(|wait| format!("{}: {}", wait.object, wait.reason)).collect(),
             blocked: plan.blocked.iter().map(|block| format!("{}: {}", block.object, block.reason)).collect(),
+            held: plan.held.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -128,7 +144,8 @@ impl<'a> PlanDocument<'a> {
     pub fn notes(&self) -> String {
         let waiting = self.waiting.iter().map(|note| format!("  waiting  {note}\n"));
         let blocked = self.blocked.iter().map(|note| format!("  blocked  {note}\n"));
-        waiting.chain(blocked).collect()
+        let held = self.held.iter().map(|note| format!("  held     {note}\n"));
+        waiting.chain(blocked).chain(held).collect()
     }
 }
 

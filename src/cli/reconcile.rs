@@ -25,7 +25,11 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 pub(super) fn tell(report: &Report, format: Format) -> anyhow::Result<Exit> {
     match format {
         Format::Json => output::json(report)?,
+        Format::Text if report.refused.is_some() => {}
         Format::Text => output::data(&sentences(report)),
+    }
+    if let Some(refused) = &report.refused {
+        anyhow::bail!("{refused}");
     }
     if report.failures.is_empty() {
         return Ok(Exit::Done);
@@ -37,6 +41,6 @@ fn sentences(report: &Report) -> String {
     let lines = |prefix: &str, sentences: &[String]| -> String {
         sentences.iter().map(|sentence| format!("{prefix}  {sentence}\n")).collect()
     };
-    let text = lines("applied", &report.applied) + &lines("left   ", &report.left);
+    let text = lines("ordered", &report.said) + &lines("applied", &report.applied) + &lines("left   ", &report.left);
     if text.is_empty() { "Nothing to do: this host is as desired.".to_owned() } else { text }
 }

@@ -34,6 +34,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let reconciler = look::reconciler(&settings, &wished.desired).await;
     let look = reconciler.look(&wished.desired).await;
     let listeners = collect::others(&look.observed).context("cannot read the table of listening sockets")?;
+    let suspended = look::mandate(&settings.state_dir, &wished.revision)?.suspended;
     let snapshot = Snapshot {
         version: VERSION,
         taken_at: Timestamp::now(),
@@ -46,6 +47,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             panel_port: settings.panel_port(),
         },
         applied: reconciler.applied,
+        suspended,
         listeners,
         observed: look.observed,
     };

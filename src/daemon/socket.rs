@@ -15,8 +15,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Outcome;
+use crate::desired::PoolName;
+use crate::plan::Deletions;
 use crate::status::wire::{NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, Note, Status};
+use crate::sys::users;
 
 use super::StatusReceiver;
 use super::fetching::Fetching;
@@ -30,13 +33,44 @@ const LONGEST_QUESTION_BYTES: u64 = 4_096;
 const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What can be asked of the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Tell the published status, at once.
     Status,
     /// Fetch a remote source and look again now, and answer after the pass.
     Reconcile,
+    /// Fetch a remote source, take a revision up that waits for it, and look again.
+    Apply {
+        /// The revision, in full or as the 40 digits of its commit; `None` asks for none.
+        revision: Option<String>,
+        /// Whether it may destroy more nodes than the file allows.
+        deletions: Deletions,
+    },
+    /// Carry out the removals that wait for confirmation.
+    Confirm {
+        /// The revision that has to be in force, where the operator names it.
+        revision: Option<String>,
+    },
+    /// Leave a pool alone, or the whole host.
+    Suspend {
+        /// The pool; `None` means the host.
+        pool: Option<PoolName>,
+        /// Why.
+        reason: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// End a suspension.
+    Resume {
+        /// The pool; `None` means the host.
+        pool: Option<PoolName>,
+    },
+    /// Put an earlier revision in force, and mark the one that is left.
+    Rollback {
+        /// The revision; `None` means the one before.
+        revision: Option<String>,
+    },
     /// Remove everything of ours from this host, and end.
     Down,
 }
@@ -51,6 +85,12 @@ struct Question {
 /// What the daemon answers: the status after the pass, and what was done in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// What became of an order, one sentence each.
+    #[serde(default)]
+    pub said: Vec<String>,
+    /// Why an order was not taken; null where it was, or where none was given.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Whether the host is as desired.
     pub converged: bool,
     /// The steps that were carried out, one sentence each.
@@ -70,6 +110,8 @@ pub struct Report {
 pub struct Request {
     /// What is asked.
     pub verb: Verb,
+    /// Who asks: the user at the other end of the socket.
+    pub by: String,
     reply: oneshot::Sender<Report>,
 }
 
@@ -154,7 +196,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
-    let Some(report) = daemon.report(question.verb, uid).await else {
+    let Some(report) = daemon.report(question.verb, users::name_of(uid)).await else {
         return;
     };
     if let Ok(mut line) = serde_json::to_vec(&report) {
@@ -165,16 +207,17 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
 
 impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
-    async fn report(&self, verb: Verb, uid: u32) -> Option<Report> {
+    async fn report(&self, verb: Verb, by: String) -> Option<Report> {
         if verb == Verb::Status {
             return Some(Report::of(&self.status.borrow()));
         }
-        tracing::info!(uid, ?verb, "an operator asks");
-        if let Some(fetching) = self.fetching.as_ref().filter(|_| verb == Verb::Reconcile) {
+        tracing::info!(by, ?verb, "an operator asks");
+        let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
+        if let Some(fetching) = self.fetching.as_ref().filter(|_| looks_at_the_source) {
             fetching.now().await;
         }
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { verb, reply }).await.ok()?;
+        self.requests.send(Request { verb, by, reply }).await.ok()?;
         self.wakeups.wake(Cause::Operator);
         answer.await.ok()
     }
@@ -186,7 +229,12 @@ impl Report {
         let sentence = |note: &Note| format!("{}: {}", note.object, note.message);
         let open = [&status.pending, &status.waiting, &status.blocked];
         let drifted = status.drift.items.iter().map(|item| item.sentence.clone());
+        let held = status.held.iter().map(ToString::to_string);
+        let waits =
+            status.source.offered.iter().zip(status.source.withheld).map(|(offered, why)| format!("{offered}: {why}"));
         Self {
+            said: Vec::new(),
+            refused: None,
             converged: status.condition_status(ConditionType::Ready) == ConditionStatus::True,
             applied: status.last_pass.iter().flat_map(|pass| pass.applied.iter().map(ToString::to_string)).collect(),
             failures: status
@@ -194,9 +242,17 @@ impl Report {
                 .iter()
                 .map(|(object, failure)| format!("{object}: {}", failure.message))
                 .collect(),
-            left: drifted.chain(open.into_iter().flatten().map(sentence)).collect(),
+            left: waits.chain(held).chain(drifted).chain(open.into_iter().flatten().map(sentence)).collect(),
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
+        }
+    }
+
+    /// The same, with what became of an order.
+    pub fn answering(self, obeyed: Result<Vec<String>, String>) -> Self {
+        match obeyed {
+            Ok(said) => Self { said, ..self },
+            Err(refused) => Self { refused: Some(refused), ..self },
         }
     }
 
@@ -209,6 +265,8 @@ impl Report {
         let failures: Vec<String> = outcomes.iter().filter_map(failed).collect();
         let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
         Self {
+            said: Vec::new(),
+            refused: None,
             converged: failures.is_empty(),
             applied: done.map(|outcome| outcome.step.to_string()).collect(),
             failures,

@@ -1,4 +1,4 @@
-//! What the daemon holds between two passes: the source and what came of it, the reconciler, the published status.
+//! What the daemon holds between two passes: the revisions, the reconciler, the published status.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,65 +6,49 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::apply::{Drivers, Outcome};
 use crate::audit::{Audit, Record};
-use crate::desired::load::{self, Loaded};
 use crate::desired::{Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::firewall::{self, Firewall};
 use crate::observe::Observed;
 use crate::plan::Plan;
-use crate::reconcile::memory::{Accepted, Memory};
-use crate::reconcile::{self, Reconciler, Settled};
-use crate::source::{self, Candidate, Source, Watch};
+use crate::reconcile::{self, Reconciler};
+use crate::rollout;
 use crate::status::metrics::Metrics;
-use crate::status::{self, Fault, Inputs, PassResult, Signatures, SourceError, SourceState, Status};
+use crate::status::{self, Inputs, PassResult, Status, Suspension};
 use crate::sys::{addresses, files};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 
 use super::StatusReceiver;
-use super::fault;
-use super::fetching::Fetching;
+use super::obey;
+use super::revisions::{InForce, Revisions, Watched};
 use super::settings::Settings;
-use super::socket::Report;
-use super::wake::{Cause, Wakeups};
+use super::socket::{Report, Request, Verb};
 
 /// How long a source that cannot be watched is left alone between two looks.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the daemon holds between two passes.
 pub(super) struct State {
-    source: Source,
-    fetching: Option<Fetching>,
-    seen: SourceState,
-    refused: Option<Revision>,
-    in_force: Option<InForce>,
+    revisions: Revisions,
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
-    memory: Memory,
     audit: Option<Audit>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
+    rollbacks: u64,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
-    watched: bool,
     /// When everything is read anew, whatever was heard of meanwhile.
     resync_at: Instant,
 }
 
-/// The desired state in force.
-#[derive(Debug, Clone)]
-struct InForce {
-    revision: Revision,
-    desired: Desired,
-}
-
 impl State {
     pub(super) fn new(settings: &Settings) -> Self {
-        let memory = Memory::new(&settings.state_dir);
+        let revisions = Revisions::new(settings);
         let tor = TorDriver::new(TorSettings {
             tor: settings.tor.clone(),
             layout: settings.layout(),
@@ -80,43 +64,21 @@ impl State {
             drivers,
             layout: settings.layout(),
             panel_port: settings.panel_port(),
-            applied: memory.applied(),
+            applied: revisions.records.memory().applied(),
+            mandate: Default::default(),
             backoffs: Default::default(),
         };
-        let source = Source::with(settings.source.clone());
-        let signatures = if source.needs_signatures() { Signatures::Required } else { Signatures::NotRequired };
-        let mut state = Self {
-            source,
-            fetching: None,
-            seen: SourceState { signatures, ..SourceState::default() },
-            refused: None,
-            in_force: None,
+        Self {
+            revisions,
             reconciler,
             driver: None,
             audit: open_audit(settings),
-            memory,
             addresses,
             converged: None,
+            rollbacks: 0,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
-            watched: false,
             resync_at: Instant::now(),
-        };
-        state.recall();
-        state
-    }
-
-    /// Takes up the desired state that was in force when the last daemon ended.
-    fn recall(&mut self) {
-        let Some(accepted) = self.memory.accepted() else {
-            return;
-        };
-        match load::load("the desired state accepted last", &accepted.bytes) {
-            Ok(Loaded { desired, .. }) => {
-                self.seen.accepted = Some(accepted.revision.clone());
-                self.in_force = Some(InForce { revision: accepted.revision, desired });
-            }
-            Err(invalid) => tracing::warn!(%invalid, "the desired state accepted last is not valid any more"),
         }
     }
 
@@ -136,35 +98,9 @@ impl State {
         Arc::clone(&self.metrics)
     }
 
-    /// Begins to fetch a remote source.
-    pub(super) fn fetch_source(&mut self, wakeups: &Wakeups) -> Option<JoinHandle<()>> {
-        let (fetching, task) = Fetching::start(&self.source, wakeups)?;
-        self.fetching = Some(fetching);
-        self.watched = true;
-        Some(task)
-    }
-
-    /// The task that fetches, where the source is remote.
-    pub(super) fn fetching(&self) -> Option<Fetching> {
-        self.fetching.clone()
-    }
-
-    /// Watches the source; one that cannot be watched is looked at every few seconds instead.
-    pub(super) fn watch_source(&mut self, wakeups: &Wakeups) -> Option<Watch> {
-        if self.source.remote().is_some() {
-            return None;
-        }
-        let wakeups = wakeups.clone();
-        match self.source.watch(move || wakeups.wake(Cause::Source)) {
-            Ok(watch) => {
-                self.watched = true;
-                Some(watch)
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "cannot watch the source; looking at it every few seconds");
-                None
-            }
-        }
+    /// The source, what it offers, and what is in force.
+    pub(super) fn revisions(&mut self) -> &mut Revisions {
+        &mut self.revisions
     }
 
     /// Lets the next pass read everything anew.
@@ -183,97 +119,57 @@ impl State {
         self.reconciler.drivers.firewall.forget();
     }
 
+    /// Takes an operator's order; the next pass does what follows from it.
+    pub(super) fn obey(&mut self, request: &Request) -> Result<Vec<String>, String> {
+        self.revisions.records.expire(Timestamp::now());
+        let published = Arc::clone(&self.published.borrow());
+        let obeyed = obey::obey(&mut self.revisions, &published, &request.verb, &request.by);
+        let obeyed = obeyed.map_err(|refused| chain(&refused));
+        if matches!(request.verb, Verb::Rollback { .. }) && obeyed.is_ok() {
+            self.rollbacks += 1;
+        }
+        self.record_order(request, &obeyed);
+        obeyed
+    }
+
+    fn record_order(&self, request: &Request, obeyed: &Result<Vec<String>, String>) {
+        let (sentences, result) = match obeyed {
+            Ok(said) => (said.as_slice(), "done"),
+            Err(refused) => (std::slice::from_ref(refused), "refused"),
+        };
+        for sentence in sentences {
+            tracing::info!(by = request.by, result, "order: {sentence}");
+            let Some(audit) = &self.audit else { continue };
+            audit.append(Record {
+                at: Timestamp::now(),
+                revision: self.revisions.in_force().map(|in_force| in_force.revision.clone()),
+                object: "host".to_owned(),
+                action: sentence.clone(),
+                cause: format!("order of {}", request.by),
+                result: result.to_owned(),
+            });
+        }
+    }
+
     /// Reads the source, reconciles, publishes; says when to look again.
     pub(super) async fn pass(&mut self) -> Instant {
         self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
-        self.read_source();
-        let Some(InForce { revision, desired }) = self.in_force.clone() else {
+        self.revisions.records.expire(Timestamp::now());
+        self.revisions.read(None);
+        self.revisions.records.settle();
+        let Some(InForce { revision, desired }) = self.revisions.in_force().cloned() else {
             self.publish(None, None, &Observed::default(), &Plan::default());
             return Instant::now() + UNWATCHED_PAUSE;
         };
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
+        self.reconciler.mandate = self.revisions.records.orders().mandate(&revision);
         let pass = self.reconciler.pass(&desired).await;
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);
         self.next()
-    }
-
-    /// Reads the source, and takes its newest revision up when it is believed and valid.
-    fn read_source(&mut self) {
-        let candidate = self.source.candidate();
-        self.seen.offered = self.source.offered().or(self.seen.offered.take());
-        match candidate {
-            Ok(candidate) => self.consider(candidate),
-            Err(source::SourceError::NotFetched { .. }) => self.seen.error = None,
-            Err(error) => self.cannot_read(&error),
-        }
-        self.tell_of_fetching();
-    }
-
-    fn consider(&mut self, candidate: Candidate) {
-        self.seen.last_success = Some(Timestamp::now());
-        self.seen.offered = Some(candidate.revision.clone());
-        if self.seen.accepted.as_ref() == Some(&candidate.revision) && self.in_force.is_some() {
-            self.seen.error = None;
-            self.refused = None;
-        } else if self.refused.as_ref() != Some(&candidate.revision) {
-            self.take_up(candidate);
-        }
-    }
-
-    fn cannot_read(&mut self, error: &source::SourceError) {
-        let error = SourceError { fault: fault::of_source(error), message: chain(error) };
-        if self.seen.error.as_ref().is_none_or(|seen| seen.message != error.message) {
-            tracing::warn!(error = error.message, "cannot use the source; what is in force stays in force");
-        }
-        if error.fault.is_refusal() {
-            self.seen.last_success = Some(Timestamp::now());
-        }
-        self.seen.error = Some(error);
-    }
-
-    /// Says of a remote source when it was last reached, and why not, unless there is worse to say.
-    fn tell_of_fetching(&mut self) {
-        let Some(fetched) = self.fetching.as_ref().map(Fetching::fetched) else { return };
-        self.seen.last_success = fetched.last_success;
-        if self.seen.error.is_none() {
-            self.seen.error = fetched.error;
-        }
-    }
-
-    fn take_up(&mut self, candidate: Candidate) {
-        let revision = candidate.revision.clone();
-        match load::load(&candidate.file, &candidate.bytes) {
-            Ok(Loaded { desired, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!(%revision, "{}", warning.one_line()));
-                self.accept(candidate, desired);
-            }
-            Err(invalid) => {
-                tracing::error!(%revision, "refused: {invalid}");
-                self.seen.error = Some(SourceError { fault: Fault::Malformed, message: invalid.to_string() });
-                self.refused = Some(revision);
-            }
-        }
-    }
-
-    /// Puts a candidate in force. The ratchet goes first: what it does not remember, a restart would take back.
-    fn accept(&mut self, candidate: Candidate, desired: Desired) {
-        if let Err(error) = self.source.accept(&candidate) {
-            return self.cannot_read(&error);
-        }
-        let revision = candidate.revision;
-        tracing::info!(%revision, "accepted a new revision");
-        let accepted = Accepted { revision: revision.clone(), bytes: candidate.bytes };
-        if let Err(error) = self.memory.remember_accepted(&accepted) {
-            tracing::error!(error = chain(&error), "a restart would not know the revision in force");
-        }
-        self.seen.error = None;
-        self.refused = None;
-        self.seen.accepted = Some(revision.clone());
-        self.in_force = Some(InForce { revision, desired });
     }
 
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
@@ -283,7 +179,6 @@ impl State {
         }
         match firewall::select::select(choice).await {
             Ok(driver) => {
-                tracing::info!(driver = driver.name(), "chose the firewall driver");
                 self.reconciler.drivers.firewall = driver;
                 self.driver = Some(choice);
             }
@@ -298,23 +193,23 @@ impl State {
         for (outcome, audit) in pass.outcomes.iter().zip(self.audit.iter().cycle()) {
             audit.append(record(outcome, revision));
         }
-        if pass.left.is_converged() {
+        if pass.left.is_converged() && self.converged.as_ref() != Some(revision) {
+            self.revisions.records.converged(revision);
             self.converged = Some(revision.clone());
         }
-        if pass.settled == Settled::Anew
-            && let Err(error) = self.memory.remember_applied(&self.reconciler.applied)
-        {
-            tracing::error!(error = chain(&error), "a restart would call drift a change");
-        }
+        self.revisions.records.applied(&self.reconciler.applied, pass.settled);
     }
 
     fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
+        let orders = self.revisions.records.orders();
+        let suspended = orders.host.as_ref().map(suspension);
+        let pools = orders.pools.iter().map(|(pool, order)| (pool.clone(), suspension(order))).collect();
         let status = status::of(&Inputs {
             now: Timestamp::now(),
             previous: Some(&previous),
-            source: &self.seen,
+            source: self.revisions.seen(),
             desired,
             applied: self.converged.as_ref(),
             observed,
@@ -322,26 +217,30 @@ impl State {
             failures: &failures,
             driver: self.reconciler.drivers.firewall.name(),
             server_addresses: &self.addresses,
-            suspended: None,
+            suspended: suspended.as_ref(),
+            suspended_pools: &pools,
+            rollbacks: self.rollbacks,
             pass,
         });
         self.metrics.publish(&status);
         self.published.send_replace(Arc::new(status));
     }
 
-    /// The resync, or the end of the first backoff, or the next look at a source that cannot be watched.
+    /// The resync, or the end of the first backoff or suspension, or the next look at a source that cannot be watched.
     fn next(&self) -> Instant {
         let now = Timestamp::now();
-        let backoff = self.reconciler.backoffs.next(now).map(|at| at.duration_since(now).unsigned_abs());
-        let unwatched = (!self.watched).then_some(UNWATCHED_PAUSE);
-        let earlier = [backoff, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
+        let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
+        let backoff = self.reconciler.backoffs.next(now).map(until);
+        let resumed = self.revisions.records.orders().next_end().map(until);
+        let unwatched = (self.revisions.watched() == Watched::No).then_some(UNWATCHED_PAUSE);
+        let earlier = [backoff, resumed, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
         earlier.map_or(self.resync_at, |earlier| earlier.min(self.resync_at))
     }
 
     /// Removes everything of ours from this host.
     pub(super) async fn down(&mut self) -> Report {
         let outcomes = self.reconciler.down().await;
-        self.memory.forget();
+        self.revisions.records.forget();
         Report::of_down(&outcomes)
     }
 }
@@ -354,6 +253,11 @@ fn open_audit(settings: &Settings) -> Option<Audit> {
     Audit::open(&settings.state_dir.join("audit.sqlite"))
         .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
         .ok()
+}
+
+/// What the status tells of a suspension.
+fn suspension(order: &rollout::Suspension) -> Suspension {
+    Suspension { reason: order.reason.clone(), until: Some(order.until), by: order.by.clone() }
 }
 
 /// What the status tells of a pass.

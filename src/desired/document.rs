@@ -220,7 +220,8 @@ impl Default for FirewallDocument {
 /// Whether new commits are applied by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum NewCommits {
+#[schemars(rename = "NewCommits")]
+pub enum NewCommitsWord {
     /// At once.
     Auto,
     /// When an operator says so.
@@ -241,7 +242,8 @@ pub enum SelfHealWord {
 /// Whether what is no longer desired is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Prune {
+#[schemars(rename = "Prune")]
+pub enum PruneWord {
     /// At once.
     On,
     /// When an operator says so.
@@ -254,11 +256,11 @@ pub enum Prune {
 #[schemars(rename = "Reconcile")]
 pub struct ReconcileDocument {
     /// Whether new commits are applied by themselves: `auto` or `manual`. Default: `auto`.
-    pub new_commits: NewCommits,
+    pub new_commits: NewCommitsWord,
     /// Whether drift is removed (`on`) or only reported (`report`). Default: `on`.
     pub self_heal: SelfHealWord,
     /// Whether what is no longer desired is removed at once (`on`) or after a confirmation (`confirm`). Default: `on`.
-    pub prune: Prune,
+    pub prune: PruneWord,
     /// How long the daemon waits without a wake-up before it looks again, at least `1s`. Default: `30s`.
     pub resync_every: Period,
     /// The share of a pool's nodes that a rolling change may make unavailable, at least `1%`. Default: `25%`.
@@ -270,9 +272,9 @@ pub struct ReconcileDocument {
 impl Default for ReconcileDocument {
     fn default() -> Self {
         Self {
-            new_commits: NewCommits::Auto,
+            new_commits: NewCommitsWord::Auto,
             self_heal: SelfHealWord::On,
-            prune: Prune::On,
+            prune: PruneWord::On,
             resync_every: seconds(30),
             max_unavailable: Percent(25),
             max_delete: Percent(50),

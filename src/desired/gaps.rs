@@ -28,7 +28,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 14] = [
+pub const GAPS: [Gap; 11] = [
     Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
     Gap {
         path: "pools[].nodes_per_instance",
@@ -49,13 +49,6 @@ pub const GAPS: [Gap; 14] = [
         when: When::Set,
         missing: "a change of the firewall is not rolled back by itself",
     },
-    Gap { path: "reconcile.new_commits", when: When::Is(&["manual"]), missing: "new commits are applied at once" },
-    Gap {
-        path: "reconcile.prune",
-        when: When::Is(&["confirm"]),
-        missing: "what is no longer desired is removed at once",
-    },
-    Gap { path: "reconcile.max_delete", when: When::Set, missing: "a plan may remove any number of nodes" },
     Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
     Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },
     Gap { path: "exports", when: When::Set, missing: "no list can be downloaded" },

@@ -3,9 +3,13 @@
 use std::num::NonZeroU16;
 
 use super::document::{
-    AccessDocument, Document, ExitsDocument, FirewallDocument, PoolDocument, ReconcileDocument, SelfHealWord,
+    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
+    ReconcileDocument, SelfHealWord,
 };
-use super::{Access, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Pool, ReconcilePolicy, SelfHeal};
+use super::{
+    Access, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, NewCommits, Pool, Prune, ReconcilePolicy,
+    SelfHeal,
+};
 
 /// Says what a valid document means.
 pub fn of(document: &Document) -> Desired {
@@ -61,11 +65,20 @@ fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {
 
 fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
     ReconcilePolicy {
+        new_commits: match reconcile.new_commits {
+            NewCommitsWord::Auto => NewCommits::Auto,
+            NewCommitsWord::Manual => NewCommits::Manual,
+        },
+        prune: match reconcile.prune {
+            PruneWord::On => Prune::On,
+            PruneWord::Confirm => Prune::Confirm,
+        },
         self_heal: match reconcile.self_heal {
             SelfHealWord::On => SelfHeal::On,
             SelfHealWord::Report => SelfHeal::Report,
         },
         resync_every: reconcile.resync_every.0,
         max_unavailable_percent: reconcile.max_unavailable.0,
+        max_delete_percent: reconcile.max_delete.0,
     }
 }

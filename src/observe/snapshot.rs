@@ -11,7 +11,8 @@
 //! # What it cannot know
 //!
 //! A guard that somebody has altered is described against the one that was wished then; another wish would describe it in
-//! other words. And a wish for another `firewall.driver` would ask another driver.
+//! other words. A wish for another `firewall.driver` would ask another driver. And what operators have allowed or confirmed
+//! is said of one revision, which is not the one to be planned for.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{Bootstrap, Control, Instance, Observation, Observed, Stranger, overlap};
 use crate::desired::{Desired, DriverChoice, Revision};
 use crate::error::{Classify, Kind};
-use crate::plan::{Applied, Plan, Wish, plan};
+use crate::plan::{Applied, Mandate, Plan, Suspended, Wish, plan};
 use crate::tor::layout::Layout;
 use crate::tor::options::{RunningOptions, digest};
 
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub host: Place,
     /// What each object was left as, which tells drift from change.
     pub applied: Applied,
+    /// What operators have suspended.
+    pub suspended: Suspended,
     /// The listening TCP sockets of others.
     pub listeners: Vec<Stranger>,
     /// The host as it was seen; `strangers` stays empty, since `listeners` has them all.
@@ -171,7 +174,9 @@ impl Snapshot {
             state_dir: self.host.state_dir.clone(),
             torrc_defaults: None,
         };
-        let wish = Wish { desired, applied: &self.applied, layout: &layout, panel_port: self.host.panel_port };
+        let mandate = Mandate { suspended: self.suspended.clone(), ..Mandate::default() };
+        let panel_port = self.host.panel_port;
+        let wish = Wish { desired, applied: &self.applied, layout: &layout, panel_port, mandate: &mandate };
         let strangers = self.strangers(desired);
         plan(&wish, &Observed { strangers, ..self.observed.clone() })
     }

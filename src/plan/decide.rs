@@ -7,6 +7,7 @@
 //! - It closes before it opens: the guard covers every port before a node listens on it, and gives a port up only
 //!   after the node that listened on it is gone.
 //! - What is unknown is in no destructive step; what is not ours is in no step at all.
+//! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
 use super::applied::Applied;
+use super::hold::{Held, HoldReason, Leaving, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
 
@@ -33,6 +35,8 @@ pub struct Wish<'a> {
     pub layout: &'a Layout,
     /// Where the status page listens.
     pub panel_port: Option<u16>,
+    /// What operators have said beyond the file.
+    pub mandate: &'a Mandate,
 }
 
 /// Decides what has to be done.
@@ -79,7 +83,16 @@ type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
 
 impl Deciding<'_> {
     fn step(&mut self, object: Object, cause: Cause, action: Action) {
-        self.plan.steps.push(Step { object, cause, action });
+        let reason = self.wish.mandate.hold(&object);
+        self.hold(Step { object, cause, action }, reason);
+    }
+
+    /// Takes a step into the plan, held where there is a reason.
+    fn hold(&mut self, step: Step, reason: Option<HoldReason>) {
+        match reason {
+            Some(reason) => self.plan.held.push(Held { step, reason }),
+            None => self.plan.steps.push(step),
+        }
     }
 
     fn wait(&mut self, name: &InstanceName, reason: WaitReason) {
@@ -92,16 +105,21 @@ impl Deciding<'_> {
 
     /// Removes the instances of ours that nobody wants any more.
     fn prune(&mut self, wanted: &BTreeMap<InstanceName, desired::Instance>) {
-        for (name, instance) in &self.observed.instances {
-            if wanted.contains_key(name) {
-                continue;
-            }
-            let object = Object::Instance(name.clone());
-            match instance.unknown() {
-                Some(why) => self.block(object, BlockReason::Unknown(why.to_owned())),
-                // An instance that was never applied stands there although nobody asked for it.
-                None => self.step(object, self.wish.applied.cause_of_removal(name), Action::DestroyInstance),
-            }
+        let existing = &self.observed.instances;
+        let (unknown, known): (Vec<_>, Vec<_>) = existing
+            .iter()
+            .filter(|(name, _)| !wanted.contains_key(name))
+            .partition(|(_, seen)| seen.unknown().is_some());
+        for (name, why) in unknown.iter().filter_map(|(name, seen)| Some((name, seen.unknown()?))) {
+            self.block(Object::Instance((*name).clone()), BlockReason::Unknown(why.to_owned()));
+        }
+        let names: Vec<&InstanceName> = known.into_iter().map(|(name, _)| name).collect();
+        let Wish { desired, mandate, applied, .. } = self.wish;
+        let leaving = Leaving::new(&desired.reconcile, mandate, &names, existing.len());
+        for name in names {
+            // An instance that was never applied stands there although nobody asked for it.
+            let (object, cause) = (Object::Instance(name.clone()), applied.cause_of_removal(name));
+            self.hold(Step { object, cause, action: Action::DestroyInstance }, leaving.hold(name));
         }
     }
 
@@ -320,7 +338,11 @@ impl Deciding<'_> {
         let before = after.covering(leaving);
         if let Some(action) = self.guard_action(&before) {
             let cause = self.wish.applied.cause_of_guard(&wished);
-            self.plan.steps.insert(0, Step { object: Object::Guard, cause, action });
+            self.step(Object::Guard, cause, action);
+            // It closes before the others open.
+            if self.plan.steps.last().is_some_and(|last| last.object == Object::Guard) {
+                self.plan.steps.rotate_right(1);
+            }
         }
         let known = self.observed.guard.unknown().is_none();
         if known && before != after {

@@ -1,7 +1,8 @@
-//! What the daemon keeps in its state directory: the desired state in force, and what each object was left as.
+//! What the daemon keeps in its state directory: the desired state in force, what each object was left as, and what
+//! operators have said.
 //!
-//! Both are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one; without
-//! the second, the next differences are called changes instead of drift. Neither says what exists: that is observed.
+//! The first two are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
+//! without the second, the next differences are called changes instead of drift. None says what exists: that is observed.
 
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::desired::Revision;
 use crate::error::{Classify, Kind};
 use crate::plan::Applied;
+use crate::rollout::Orders;
 use crate::sys::files;
 
 /// The files in the state directory.
@@ -27,13 +29,27 @@ pub struct Accepted {
     pub bytes: Vec<u8>,
 }
 
-/// Why something could not be remembered.
+/// Why something could not be remembered, or recalled.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: check the state directory's owner and free space")]
-pub struct MemoryError {
-    path: PathBuf,
-    #[source]
-    source: io::Error,
+pub enum MemoryError {
+    /// A file cannot be written.
+    #[error("cannot write {path}: check the state directory's owner and free space")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What operators have said cannot be read.
+    #[error("cannot read {path}: say again what was suspended, confirmed or rolled back")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Classify for MemoryError {
@@ -46,6 +62,8 @@ impl Classify for MemoryError {
 const ACCEPTED: &str = "accepted.yaml";
 /// The wishes that were fulfilled last.
 const APPLIED: &str = "applied.json";
+/// What operators have said.
+const ORDERS: &str = "orders.json";
 /// What the first line of the accepted document begins with.
 const REVISION_MARK: &str = "# revision: ";
 
@@ -82,9 +100,25 @@ impl Memory {
         self.write(ACCEPTED, &bytes)
     }
 
+    /// Recalls what operators have said; nothing where nobody has.
+    pub fn orders(&self) -> Result<Orders, MemoryError> {
+        let path = self.directory.join(ORDERS);
+        let parsed = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Orders::default()),
+            read => read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from)),
+        };
+        parsed.map_err(|source| MemoryError::Unreadable { path, source })
+    }
+
+    /// Remembers what operators have said.
+    pub fn remember_orders(&self, orders: &Orders) -> Result<(), MemoryError> {
+        let json = serde_json::to_vec_pretty(orders).map_err(|error| self.failed(ORDERS, error.into()))?;
+        self.write(ORDERS, &json)
+    }
+
     /// Forgets everything: the host is down.
     pub fn forget(&self) {
-        for name in [ACCEPTED, APPLIED] {
+        for name in [ACCEPTED, APPLIED, ORDERS] {
             let _ = fs::remove_file(self.directory.join(name));
         }
     }
@@ -94,7 +128,7 @@ impl Memory {
     }
 
     fn failed(&self, name: &str, source: io::Error) -> MemoryError {
-        MemoryError { path: self.directory.join(name), source }
+        MemoryError::Unwritable { path: self.directory.join(name), source }
     }
 }
 
@@ -121,5 +155,17 @@ mod tests {
         fs::write(directory.path().join(ACCEPTED), "version: 1\n").unwrap();
         let memory = Memory::new(directory.path());
         assert_eq!((memory.applied(), memory.accepted()), (Applied::default(), None));
+    }
+
+    #[test]
+    fn torn_orders_are_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::new(directory.path());
+        assert_eq!(memory.orders().unwrap(), Orders::default());
+        let orders = Orders { may_delete: Some(Revision::of_file(&[1; 32])), ..Orders::default() };
+        memory.remember_orders(&orders).unwrap();
+        assert_eq!(memory.orders().unwrap(), orders);
+        fs::write(directory.path().join(ORDERS), "{\"host\":").unwrap();
+        assert!(memory.orders().is_err());
     }
 }

@@ -1,11 +1,16 @@
 //! How each condition is judged: one pure function a condition.
 
+mod held;
+mod source;
+
 use jiff::Timestamp;
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
-use super::describe::{count, count_were, describe_failure, describe_node, listing, reason_of_block};
+use super::describe::{
+    count, count_were, describe_failure, describe_node, describe_suspension, listing, reason_of_block,
+};
 use super::drift::{Drift, DriftItem};
-use super::inputs::{Fault, Inputs, Signatures, SourceError};
+use super::inputs::{Fault, Inputs, SourceError};
 use super::node::{self, NodeState, NodeStatus};
 use super::reason::Reason;
 use crate::desired::SelfHeal;
@@ -92,8 +97,10 @@ impl Facts<'_> {
         self.no_revision()
             .or_else(|| self.failed())
             .or_else(|| self.blocked())
+            .or_else(|| self.stopped())
             .or_else(|| self.unobserved())
             .or_else(|| self.unfinished())
+            .or_else(|| self.left_alone())
             .or_else(|| self.unhealthy())
             .unwrap_or_else(|| Verdict::yes(Reason::ReconciliationSucceeded, self.all_well()))
     }
@@ -203,6 +210,9 @@ impl Facts<'_> {
     }
 
     fn waiting_for_a_revision(&self) -> Verdict {
+        if let Some(why) = self.inputs.source.withheld {
+            return Verdict::no(Reason::NewRevision, format!("a revision is offered: {why}"));
+        }
         match self.source_error(Fault::is_refusal) {
             Some(error) => Verdict::no(error.fault.reason(), "it waits for a revision that it can accept"),
             None => Verdict::yes(Reason::Progressing, "it waits for a revision"),
@@ -220,61 +230,9 @@ impl Facts<'_> {
         }
         // A missing guard is put in place by us; the other blocks need somebody.
         let needs_somebody = self.blocks().into_iter().find(|(reason, _)| *reason != Reason::Unguarded);
-        match needs_somebody {
+        match needs_somebody.or_else(|| self.held_for_a_word()) {
             Some((reason, sentence)) => Verdict::yes(reason, sentence),
             None => Verdict::no(Reason::Succeeded, "nothing needs an operator"),
-        }
-    }
-
-    fn source_error(&self, which: impl Fn(Fault) -> bool) -> Option<&SourceError> {
-        self.inputs.source.error.as_ref().filter(|error| which(error.fault))
-    }
-
-    /// Absent where nobody asked for signatures.
-    fn source_verified(&self) -> Option<Verdict> {
-        if self.inputs.source.signatures == Signatures::NotRequired {
-            return None;
-        }
-        if let Some(SourceError { fault, message }) = self.source_error(Fault::is_unverified) {
-            return Some(Verdict::no(fault.reason(), message.clone()));
-        }
-        Some(match &self.inputs.source.accepted {
-            Some(revision) => {
-                Verdict::yes(Reason::Succeeded, format!("{} is signed by a trusted key", revision.short()))
-            }
-            None => Verdict::unknown(Reason::Progressing, "no revision has been checked yet"),
-        })
-    }
-
-    /// True when the source could not be read the last time.
-    fn fetch_failed(&self) -> Verdict {
-        if let Some(SourceError { fault, message }) = self.source_error(|fault| !fault.is_refusal()) {
-            return Verdict::yes(fault.reason(), message.clone());
-        }
-        match self.inputs.source.last_success {
-            Some(_) => Verdict::no(Reason::GitOperationSucceeded, "the source was read"),
-            None => Verdict::unknown(Reason::Progressing, "the source has not been read yet"),
-        }
-    }
-
-    /// True when the source has a newer revision than the one in force.
-    fn artifact_outdated(&self) -> Verdict {
-        let source = self.inputs.source;
-        if let Some(SourceError { fault, .. }) = self.source_error(|fault| !fault.is_refusal()) {
-            return Verdict::unknown(fault.reason(), "the source could not be read, so nobody knows what it has");
-        }
-        match (&source.offered, &source.accepted) {
-            (Some(offered), Some(accepted)) if offered == accepted => {
-                Verdict::no(Reason::ArtifactUpToDate, format!("{} is in force", accepted.short()))
-            }
-            (Some(offered), Some(accepted)) => Verdict::yes(
-                Reason::NewRevision,
-                format!("the source has {}, and {} is in force", offered.short(), accepted.short()),
-            ),
-            (Some(offered), None) => {
-                Verdict::yes(Reason::NewRevision, format!("the source has {}, and none is in force", offered.short()))
-            }
-            (None, _) => Verdict::unknown(Reason::Progressing, "the source has not been read yet"),
         }
     }
 
@@ -323,14 +281,14 @@ impl Facts<'_> {
     }
 
     fn suspended(&self) -> Verdict {
-        match self.inputs.suspended {
-            Some(suspension) => {
-                let until = suspension.until.map_or_else(|| "it is resumed".to_owned(), |until| until.to_string());
-                let message = format!("suspended by {} until {until}: {}", suspension.by, suspension.reason);
-                Verdict::yes(Reason::Suspended, message)
-            }
-            None => Verdict::no(Reason::NotSuspended, "nobody has suspended the reconciler"),
+        let host = self.inputs.suspended.map(describe_suspension);
+        let pools = self.inputs.suspended_pools.iter();
+        let pools = pools.map(|(pool, suspension)| format!("pool {pool} is {}", describe_suspension(suspension)));
+        let sentences: Vec<String> = host.into_iter().chain(pools).collect();
+        if sentences.is_empty() {
+            return Verdict::no(Reason::NotSuspended, "nobody has suspended the reconciler");
         }
+        Verdict::yes(Reason::Suspended, listing(&sentences))
     }
 
     /// True when the guard is exactly as desired, as read back.

@@ -1,9 +1,9 @@
 //! Sentences: what is said of a node or a failure, everywhere in the same words.
 
-use super::inputs::Failure;
+use super::inputs::{Failure, Suspension};
 use super::node::NodeStatus;
 use super::reason::Reason;
-use crate::plan::BlockReason;
+use crate::plan::{BlockReason, HoldReason};
 
 /// Says what a node does, and why.
 pub(super) fn describe_node(node: &NodeStatus) -> String {
@@ -22,6 +22,12 @@ pub(super) fn describe_failure(failure: &Failure) -> String {
     }
 }
 
+/// Says who has suspended something, until when, and why.
+pub(super) fn describe_suspension(suspension: &Suspension) -> String {
+    let until = suspension.until.map_or_else(|| "it is resumed".to_owned(), |until| until.to_string());
+    format!("suspended by {} until {until}: {}", suspension.by, suspension.reason)
+}
+
 /// The reason why something cannot be had.
 pub(super) fn reason_of_block(reason: &BlockReason) -> Reason {
     match reason {
@@ -30,6 +36,15 @@ pub(super) fn reason_of_block(reason: &BlockReason) -> Reason {
         BlockReason::NoExits { .. } => Reason::NoExits,
         BlockReason::PortTaken { .. } => Reason::PortTaken,
         BlockReason::Unguarded => Reason::Unguarded,
+    }
+}
+
+/// The reason why a step is held.
+pub(super) fn reason_of_hold(reason: &HoldReason) -> Reason {
+    match reason {
+        HoldReason::Suspended => Reason::Suspended,
+        HoldReason::Unconfirmed => Reason::ConfirmationNeeded,
+        HoldReason::MaxDelete { .. } => Reason::MaxDeleteLimitReached,
     }
 }
 

@@ -43,9 +43,9 @@ pub struct DriftItem {
 impl Drift {
     /// The drift after a pass.
     pub(super) fn after(inputs: &Inputs<'_>) -> Self {
-        let repaired = items(inputs, inputs.pass.map_or(&[][..], |pass| &pass.applied));
+        let repaired = items(inputs, inputs.pass.map_or(&[][..], |pass| &pass.applied).iter());
         let lately = lately(inputs, &repaired);
-        Self { items: items(inputs, &inputs.plan.steps), repaired, lately }
+        Self { items: items(inputs, inputs.plan.decided()), repaired, lately }
     }
 
     /// Whether an object is known to have drifted.
@@ -63,13 +63,13 @@ fn lately(inputs: &Inputs<'_>, repaired: &[DriftItem]) -> Vec<Repair> {
 }
 
 /// Picks the steps that remove drift.
-fn items(inputs: &Inputs<'_>, steps: &[Step]) -> Vec<DriftItem> {
+fn items<'a>(inputs: &Inputs<'_>, steps: impl Iterator<Item = &'a Step>) -> Vec<DriftItem> {
     let item = |step: &Step| DriftItem {
         object: step.object.clone(),
         sentence: step.to_string(),
         since: inputs.previous.and_then(|previous| since(previous, &step.object)).unwrap_or(inputs.now),
     };
-    steps.iter().filter(|step| step.cause == Cause::Drift).map(item).collect()
+    steps.filter(|step| step.cause == Cause::Drift).map(item).collect()
 }
 
 /// When an object's drift was first seen, where it was there before.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Reason, Status};
-use crate::desired::{Desired, Revision};
+use crate::desired::{Desired, PoolName, Revision};
 use crate::error::Kind;
 use crate::observe::Observed;
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
+use crate::rollout::Why;
 
 /// Everything that a status is made from.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,10 @@ pub struct Inputs<'a> {
     pub server_addresses: &'a [IpAddr],
     /// The order of an operator to leave everything alone, where there is one.
     pub suspended: Option<&'a Suspension>,
+    /// The orders to leave a pool alone.
+    pub suspended_pools: &'a BTreeMap<PoolName, Suspension>,
+    /// How often an operator has gone back to an earlier revision since the daemon started.
+    pub rollbacks: u64,
     /// The pass that has just ended; `None` where none could begin, as with no desired state.
     pub pass: Option<&'a Pass>,
 }
@@ -49,6 +54,8 @@ pub struct SourceState {
     pub accepted: Option<Revision>,
     /// The newest revision that the source has, accepted or not.
     pub offered: Option<Revision>,
+    /// Why the offered revision is not in force, where it is believed and valid.
+    pub withheld: Option<Why>,
     /// When the source was last read.
     pub last_success: Option<Timestamp>,
     /// What was wrong the last time it was read; `None` where nothing was.

@@ -18,6 +18,7 @@ use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
 use super::{Activity, NodeStatus, Status};
+use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
 pub use labels::{Endpoint, Method};
 use series::Series;
@@ -86,6 +87,7 @@ impl Metrics {
         self.publish_nodes(status, &mut known);
         self.publish_source(status);
         self.publish_conditions(status);
+        self.publish_held(status);
         self.publish_sums(status);
     }
 
@@ -181,7 +183,15 @@ impl Metrics {
         }
     }
 
+    fn publish_held(&self, status: &Status) {
+        for reason in HoldReason::LABELS {
+            let held = status.held.iter().filter(|held| held.reason.label() == reason).count();
+            self.series.held_steps.with_label_values(&[reason]).set(count(held));
+        }
+    }
+
     fn publish_sums(&self, status: &Status) {
+        raise(&self.series.rollback_total.with_label_values(&["operator"]), status.totals.rollbacks);
         for (result, sum) in &status.totals.passes {
             raise(&self.series.reconcile_total.with_label_values(&[result.label()]), *sum);
         }

@@ -150,7 +150,7 @@ struct Left<'a> {
 impl<'a> Left<'a> {
     fn of(plan: &'a Plan) -> Self {
         let mut causes: BTreeMap<&Object, Vec<(Cause, String)>> = BTreeMap::new();
-        for step in &plan.steps {
+        for step in plan.decided() {
             causes.entry(&step.object).or_default().push((step.cause, step.action.to_string()));
         }
         Self {
@@ -170,7 +170,7 @@ impl<'a> View<'a> {
             block: left.blocks.get(&object).copied(),
             wait: left.waits.get(&object).copied(),
             causes: left.causes.get(&object).cloned().unwrap_or_default(),
-            suspended: inputs.suspended.is_some(),
+            suspended: inputs.suspended.is_some() || inputs.suspended_pools.contains_key(name.pool()),
             object,
         }
     }

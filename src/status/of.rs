@@ -9,6 +9,7 @@ use super::{
 use crate::desired::{Access, Desired, ReconcilePolicy, SelfHeal};
 use crate::observe::{Observation, ObservedGuard};
 use crate::plan::step::Cause;
+use crate::plan::{Held, HoldReason};
 
 /// Makes the status after a pass. Total and pure: the same inputs give the same status.
 pub fn of(inputs: &Inputs<'_>) -> Status {
@@ -38,10 +39,13 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
             SelfHeal::On => Healing::Removes,
             SelfHeal::Report => Healing::Reports,
         },
+        suspended: inputs.suspended.cloned(),
+        suspended_pools: inputs.suspended_pools.clone(),
         drift,
         pending: pending(inputs),
         waiting: waiting(inputs),
         blocked: blocked(inputs),
+        held: held(inputs),
         failures: inputs.failures.clone(),
         events: event::after(inputs, &conditions, &nodes),
         totals: Totals::after(inputs),
@@ -123,4 +127,9 @@ fn waiting(inputs: &Inputs<'_>) -> Vec<Note> {
 fn blocked(inputs: &Inputs<'_>) -> Vec<Note> {
     let note = |block: &crate::plan::Block| Note { object: block.object.clone(), message: block.reason.to_string() };
     inputs.plan.blocked.iter().map(note).collect()
+}
+
+fn held(inputs: &Inputs<'_>) -> Vec<Held> {
+    let is_drift_left_alone = |held: &Held| held.step.cause == Cause::Drift && held.reason == HoldReason::Suspended;
+    inputs.plan.held.iter().filter(|held| !is_drift_left_alone(held)).cloned().collect()
 }

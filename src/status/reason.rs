@@ -57,6 +57,8 @@ reasons! {
     ArtifactUpToDate,
     /// The source has a newer revision than the one in force.
     NewRevision,
+    /// The newest revision of the source was left by a rollback.
+    RolledBack,
     /// A revision came into force.
     NewArtifact,
     /// A part of the host could not be observed.
@@ -81,6 +83,10 @@ reasons! {
     PortTaken,
     /// The guard is not in place, so nothing may be opened.
     Unguarded,
+    /// More nodes would be destroyed at once than reconcile.max_delete allows.
+    MaxDeleteLimitReached,
+    /// What is no longer desired waits for an operator to confirm its removal.
+    ConfirmationNeeded,
     /// A rolling change waits for its turn.
     MaxUnavailableLimitReached,
     /// The process of an instance is another one than before.

@@ -8,7 +8,8 @@ use crate::desired::SelfHeal;
 use crate::error::Kind;
 use crate::observe::{Observation, ObservedGuard, Process};
 use crate::plan::step::{Action, Cause, Step};
-use crate::plan::{Block, BlockReason, Wait, WaitReason};
+use crate::plan::{Block, BlockReason, HoldReason, Wait, WaitReason};
+use crate::rollout::Why;
 use crate::{desired, firewall, observe, plan, status, tor};
 
 #[path = "../../tests/it/world.rs"]
@@ -247,6 +248,61 @@ fn suspended_says_who_and_why() {
     assert_eq!(verdict(&world, Reconciling), Some((False, Reason::Suspended)));
     let message = world.status().condition(Suspended).unwrap().message.clone();
     assert_eq!(message, "suspended by ada until it is resumed: moving racks");
+}
+
+#[test]
+fn f5_what_is_held_needs_an_operator() {
+    let held = |reason: HoldReason| {
+        let step = Step { object: object("eu-9"), cause: Cause::Change, action: Action::DestroyInstance };
+        bent(|world| world.plan.held.push(Held { step, reason }))
+    };
+    let limit = held(HoldReason::MaxDelete { nodes: 6, existing: 9, percent: 50 });
+    for kind in [Ready, Stalled] {
+        assert_eq!(verdict(&limit, kind).unwrap().1, Reason::MaxDeleteLimitReached);
+    }
+    let message = limit.status().condition(Stalled).unwrap().message.clone();
+    assert!(message.starts_with("6 of 9 nodes would be destroyed, and reconcile.max_delete is 50%: "), "{message}");
+    assert_eq!(limit.status().held.len(), 1);
+    let unconfirmed = held(HoldReason::Unconfirmed);
+    assert_eq!(verdict(&unconfirmed, Stalled), Some((True, Reason::ConfirmationNeeded)));
+    let suspended = held(HoldReason::Suspended);
+    assert_eq!(verdict(&suspended, Ready), Some((False, Reason::Suspended)));
+    assert_eq!(verdict(&suspended, Stalled), Some((False, Reason::Succeeded)));
+}
+
+#[test]
+fn drift_that_is_left_alone_is_drift() {
+    let world = bent(|world| {
+        let held = Held { step: start("eu-1", Cause::Drift), reason: HoldReason::Suspended };
+        world.plan.held.push(held);
+        let order = Suspension { reason: "moving racks".to_owned(), until: None, by: "ada".to_owned() };
+        world.suspended_pools.insert("eu".parse().unwrap(), order);
+        *world.instance("eu-1") = observe::Instance::default();
+    });
+    let status = world.status();
+    assert_eq!((status.drift.items.len(), status.held.len()), (1, 0));
+    assert_eq!(verdict(&world, Drifted), Some((True, Reason::DriftDetected)));
+    assert_eq!(status.node(&"eu-1".parse().unwrap()).unwrap().state, NodeState::Suspended);
+    let message = status.condition(Suspended).unwrap().message.clone();
+    assert_eq!(message, "pool eu is suspended by ada until it is resumed: moving racks");
+}
+
+#[test]
+fn an_offered_revision_says_what_it_waits_for() {
+    let table = [
+        (Why::Manual, Reason::NewRevision),
+        (Why::Suspended, Reason::Suspended),
+        (Why::RolledBack, Reason::RolledBack),
+    ];
+    for (why, reason) in table {
+        let world = bent(|world| {
+            world.source.offered = Some(revision('b'));
+            world.source.withheld = Some(why);
+        });
+        assert_eq!(verdict(&world, ArtifactOutdated), Some((True, reason)));
+        let message = world.status().condition(ArtifactOutdated).unwrap().message.clone();
+        assert!(message.contains(&why.to_string()) && message.contains(&revision('b').to_string()), "{message}");
+    }
 }
 
 #[test]

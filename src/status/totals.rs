@@ -14,6 +14,8 @@ pub struct Totals {
     pub drift_detected: BTreeMap<ObjectKind, u64>,
     /// Revisions that were refused, by the fault.
     pub rejected: BTreeMap<Fault, u64>,
+    /// Times that an operator has gone back to an earlier revision.
+    pub rollbacks: u64,
     /// Changes of the firewall, by driver and outcome.
     pub firewall_applies: BTreeMap<(&'static str, Outcome), u64>,
 }
@@ -48,6 +50,7 @@ impl Totals {
         totals.count_drift(inputs);
         totals.count_rejection(inputs);
         totals.count_firewall(inputs);
+        totals.rollbacks = inputs.rollbacks;
         totals
     }
 
@@ -64,7 +67,7 @@ impl Totals {
         let known = |object: &Object| inputs.previous.is_some_and(|previous| previous.drift.has(object));
         let found: std::collections::BTreeSet<&Object> = repaired
             .iter()
-            .chain(&inputs.plan.steps)
+            .chain(inputs.plan.decided())
             .filter(|step| step.cause == Cause::Drift && !known(&step.object))
             .map(|step| &step.object)
             .collect();

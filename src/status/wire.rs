@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod orders;
 mod schema;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, DriftItem, Status};
 use crate::plan::step::Object;
+pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
 
 /// `/api/v1/status`: whether the host is what the desired state says.
@@ -28,6 +30,12 @@ pub struct StatusDocument {
     pub observed_generation: u64,
     /// Typed facts; one that does not apply is absent.
     pub conditions: Vec<ConditionDocument>,
+    /// The newest revision of the source that is believed and valid, while it is not in force; null where it is.
+    pub offered: Option<OfferedDocument>,
+    /// What operators have suspended.
+    pub suspensions: Vec<SuspensionDocument>,
+    /// The steps that wait for an operator's word.
+    pub held: Vec<HeldDocument>,
     /// The pools, in the file's order.
     pub pools: Vec<PoolDocument>,
     /// The firewall.
@@ -231,6 +239,9 @@ impl StatusDocument {
             revision: status.revision.as_ref().map(ToString::to_string),
             observed_generation: status.observed_generation,
             conditions: documents(&status.conditions),
+            offered: OfferedDocument::of(status),
+            suspensions: SuspensionDocument::all(status),
+            held: status.held.iter().map(HeldDocument::from).collect(),
             pools: status.pools.iter().map(PoolDocument::from).collect(),
             firewall: FirewallDocument {
                 driver: status.firewall.driver.to_owned(),

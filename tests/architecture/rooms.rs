@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 25] = [
+const ROOMS: [(&str, &[&str]); 26] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -25,6 +25,8 @@ const ROOMS: [(&str, &[&str]); 25] = [
     ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
     // Both on paper, to be planned for elsewhere.
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
+    // Which revision is in force, and what operators have said.
+    ("rollout", &["desired", "plan"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -35,11 +37,22 @@ const ROOMS: [(&str, &[&str]); 25] = [
     // The snapshot is taken, the plan carried out, the outcome told.
     ("observe::collect", &["observe", "observe::listeners", "tor", "firewall", "firewall::model"]),
     ("apply", &["error", "plan", "tor", "firewall"]),
-    ("status", &["error", "desired", "observe", "plan", "firewall::model"]),
+    ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
     // One pass.
     (
         "reconcile",
-        &["error", "sys", "desired", "tor::layout", "observe", "plan", "observe::collect", "apply", "status"],
+        &[
+            "error",
+            "sys",
+            "desired",
+            "tor::layout",
+            "observe",
+            "plan",
+            "rollout",
+            "observe::collect",
+            "apply",
+            "status",
+        ],
     ),
     // What stands alone: the network of the demo and the tests knows nothing of the pool.
     ("testnet", &["error", "desired"]),
@@ -51,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 25] = [
             "desired",
             "observe",
             "plan",
+            "rollout",
             "tor::layout",
             "tor",
             "firewall",
@@ -72,6 +86,7 @@ const ROOMS: [(&str, &[&str]); 25] = [
             "plan",
             "observe::snapshot",
             "observe::collect",
+            "rollout",
             "tor",
             "firewall",
             "source",
@@ -85,8 +100,17 @@ const ROOMS: [(&str, &[&str]); 25] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 8] =
-    ["desired", "firewall::model", "observe", "observe::snapshot", "plan", "tor::layout", "tor::options", "tor::torrc"];
+const PURE: [&str; 9] = [
+    "desired",
+    "firewall::model",
+    "observe",
+    "observe::snapshot",
+    "plan",
+    "rollout",
+    "tor::layout",
+    "tor::options",
+    "tor::torrc",
+];
 
 /// What a pure room never says: doors to the machine, and clocks.
 const IMPURE: [&str; 14] = [
@@ -130,7 +154,7 @@ const WRITES: [&str; 9] = [
     "OpenOptions::new",
 ];
 /// Who may, and why.
-const WRITERS: [(&str, &str); 8] = [
+const WRITERS: [(&str, &str); 9] = [
     ("src/sys/", "the door for everybody else: whole files, replaced at once"),
     ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
     ("src/testnet", "the directory of its network, which goes with it"),
@@ -138,6 +162,7 @@ const WRITERS: [(&str, &str); 8] = [
     ("src/audit/store.rs", "a broken trail is put aside, never overwritten"),
     ("src/daemon/", "its lock and its socket"),
     ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),
+    ("src/reconcile/history.rs", "only the latest revisions are kept"),
     ("src/source/", "the clone and the ratchet"),
 ];
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use exitpool::desired::load::load;
 use exitpool::observe::Observed;
+use exitpool::plan::hold::BY_FILE_ALONE;
 use exitpool::plan::{Applied, Wish, plan};
 use exitpool::tor::layout::Layout;
 
@@ -122,7 +123,13 @@ fn every_example_is_planned() {
         let desired =
             desired.unwrap_or_else(|invalid| panic!("{file}: {invalid}: every example must be valid")).desired;
         let applied = Applied::default();
-        let wish = Wish { desired: &desired, applied: &applied, layout: &layout, panel_port: Some(8080) };
+        let wish = Wish {
+            desired: &desired,
+            applied: &applied,
+            layout: &layout,
+            panel_port: Some(8080),
+            mandate: &BY_FILE_ALONE,
+        };
         let plan = plan(&wish, &Observed::default());
         let says_something = !plan.steps.is_empty() || !plan.waiting.is_empty() || !plan.blocked.is_empty();
         assert!(says_something || desired.size() == 0, "{file}: nothing is planned for it");

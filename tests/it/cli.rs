@@ -74,8 +74,19 @@ fn no_committed_help_is_of_a_verb_that_is_gone() {
 
 #[test]
 fn what_is_asked_for_wrongly_is_a_matter_of_usage() {
-    let wrong: [&[&str]; 5] =
-        [&["validate", "--no-such-flag"], &["no-such-verb"], &["validate"], &["nodes", "-o", "xml"], &["plan"]];
+    let wrong: [&[&str]; 11] = [
+        &["validate", "--no-such-flag"],
+        &["no-such-verb"],
+        &["validate"],
+        &["nodes", "-o", "xml"],
+        &["plan"],
+        &["suspend", "--for", "1h"],
+        &["suspend", "--reason", "two\nlines", "--for", "1h"],
+        &["suspend", "--reason", "a look", "--for", "soon"],
+        &["rollback", "main"],
+        &["confirm", "0a0a"],
+        &["trace", "eu"],
+    ];
     for arguments in wrong {
         let ran = exitpool(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (64, ""), "{arguments:?}: {}", ran.stderr);
@@ -128,12 +139,37 @@ fn a_file_that_is_missing_is_a_failure_that_names_it() {
 fn without_a_daemon_the_status_says_how_to_start_one() {
     let empty = tempfile::tempdir().unwrap();
     let runtime = empty.path().to_str().unwrap();
-    for verb in ["status", "nodes", "reconcile"] {
-        let ran = exitpool(&[verb, "--runtime-dir", runtime]);
+    let suspend: &[&str] = &["suspend", "--reason", "a look", "--for", "1h"];
+    let others = ["status", "nodes", "reconcile", "confirm", "resume", "rollback"];
+    for verb in others.iter().map(std::slice::from_ref).chain([suspend]) {
+        let ran = exitpool(&[verb, &["--runtime-dir", runtime]].concat());
+        let verb = verb[0];
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{verb}: {}", ran.stderr);
         assert!(ran.stderr.contains("exitpool run") && ran.stderr.contains("--runtime-dir"), "{verb}: {}", ran.stderr);
     }
     assert!(fs::read_dir(runtime).unwrap().next().is_none(), "asking has written something");
+}
+
+#[test]
+fn what_is_kept_is_told_without_a_daemon() {
+    let empty = tempfile::tempdir().unwrap();
+    let state = empty.path().to_str().unwrap();
+    let ran = exitpool(&["history", "--state-dir", state, "-o", "json"]);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &told["revisions"]), (0, &Value::Array(Vec::new())), "{}", ran.stderr);
+    let ran = exitpool(&["trace", "eu-0", "--state-dir", state]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no revision is in force") && ran.stderr.contains(state), "{}", ran.stderr);
+    fs::write(empty.path().join("orders.json"), "{").unwrap();
+    let ran = exitpool(&["history", "--state-dir", state]);
+    assert!(ran.code == 1 && ran.stderr.contains("orders.json"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_schemas_of_what_is_kept_are_committed() {
+    for (file, schema) in exitpool::cli::documents::schemas() {
+        generated(format!("schema/{file}"), &format!("{}\n", serde_json::to_string_pretty(&schema).unwrap()));
+    }
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod outage;
 mod stage;
+mod switches;
 mod tamper;
 mod whole;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, Revision};
+use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, PoolName, Revision};
 use super::firewall::model::Guard;
 use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
@@ -32,6 +32,7 @@ pub struct World {
     pub driver: &'static str,
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
+    pub suspended_pools: BTreeMap<PoolName, Suspension>,
     pub pass: Option<Pass>,
 }
 
@@ -73,6 +74,7 @@ impl World {
             driver: "nftables",
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
+            suspended_pools: BTreeMap::new(),
             pass: Some(pass_at(noon())),
         }
     }
@@ -131,6 +133,8 @@ impl World {
             driver: self.driver,
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),
+            suspended_pools: &self.suspended_pools,
+            rollbacks: 0,
             pass: self.pass.as_ref(),
         }
     }

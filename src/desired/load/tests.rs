@@ -40,7 +40,12 @@ fn every_field_reaches_its_place() {
     assert_eq!(desired.access.panel.iter().map(ToString::to_string).collect::<Vec<_>>(), ["198.51.100.7/32"]);
     let firewall = FirewallPolicy { driver: crate::desired::DriverChoice::Firewalld, ..FirewallPolicy::default() };
     assert_eq!(desired.firewall, firewall);
-    let reconcile = ReconcilePolicy { resync_every: Duration::from_secs(90), ..ReconcilePolicy::default() };
+    let reconcile = ReconcilePolicy {
+        new_commits: crate::desired::NewCommits::Manual,
+        prune: crate::desired::Prune::Confirm,
+        resync_every: Duration::from_secs(90),
+        ..ReconcilePolicy::default()
+    };
     assert_eq!(desired.reconcile, reconcile);
     assert_eq!(desired.health.restart_after, 3);
     assert_eq!(desired.exports.advertise.as_deref(), Some("proxy.example.org"));

@@ -4,6 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
+use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
@@ -21,7 +22,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 24] = [
+const HELP: [(&str, &str); 25] = [
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -53,13 +54,14 @@ const HELP: [(&str, &str); 24] = [
         "The conditions of the host: 1 for the status that each one has, 0 for the others; all 0 where it does not apply.",
     ),
     ("exitpool_drifted_resources", "Objects that are not as they were left."),
+    ("exitpool_held_steps", "Steps that are decided and wait for an operator's word, by what holds them."),
     (
         "exitpool_drift_detected_total",
         "Times that an object was found not to be as it was left, removed at once or not.",
     ),
     ("exitpool_source_last_success_timestamp_seconds", "When the source was last read; 0 for never."),
     ("exitpool_source_rejected_total", "Revisions of the source that were refused."),
-    ("exitpool_rollback_total", "Changes that were taken back."),
+    ("exitpool_rollback_total", "Changes that were taken back, by what caused it; `operator` is `exitpool rollback`."),
     ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
     ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
     (
@@ -88,10 +90,11 @@ pub(super) struct Series {
     pub(super) reconcile_total: IntCounterVec,
     pub(super) condition: IntGaugeVec,
     pub(super) drifted_resources: IntGaugeVec,
+    pub(super) held_steps: IntGaugeVec,
     pub(super) drift_detected_total: IntCounterVec,
     pub(super) source_last_success_timestamp: Gauge,
     pub(super) source_rejected_total: IntCounterVec,
-    rollback_total: IntCounterVec,
+    pub(super) rollback_total: IntCounterVec,
     pub(super) firewall_apply_total: IntCounterVec,
     alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
@@ -118,6 +121,7 @@ impl Series {
             reconcile_total: counters("exitpool_reconcile_total", &["result"]),
             condition: gauges("exitpool_condition", &["type", "status"]),
             drifted_resources: gauges("exitpool_drifted_resources", &["kind"]),
+            held_steps: gauges("exitpool_held_steps", &["reason"]),
             drift_detected_total: counters("exitpool_drift_detected_total", &["kind"]),
             source_last_success_timestamp: seconds("exitpool_source_last_success_timestamp_seconds"),
             source_rejected_total: counters("exitpool_source_rejected_total", &["reason"]),
@@ -145,6 +149,9 @@ impl Series {
         each(&self.rollback_total, &ROLLBACK_CAUSES);
         pairs(&self.firewall_apply_total, &DRIVERS, &Outcome::ALL.map(Outcome::label));
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
+        for reason in HoldReason::LABELS {
+            self.held_steps.with_label_values(&[reason]);
+        }
         for kind in ConditionType::ALL {
             for status in ConditionStatus::ALL {
                 self.condition.with_label_values(&[kind.as_str(), status.as_str()]);
@@ -187,7 +194,8 @@ impl Series {
             &self.alerts_sent_total,
         ];
         let gauges = [&self.nodes_total, &self.nodes_up, &self.export_tokens_active, &self.last_reload_successful];
-        let labelled = [&self.node_latency_ms, &self.condition, &self.drifted_resources, &self.build_info];
+        let labelled =
+            [&self.node_latency_ms, &self.condition, &self.drifted_resources, &self.held_steps, &self.build_info];
         let seconds =
             [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
         let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::desired::Revision;
-use crate::status::describe::{count, count_were};
+use crate::status::describe::{count, count_were, describe_suspension};
 use crate::status::{Condition, ConditionStatus, ConditionType, Healing, NodeState, Reason, Status};
 
 /// How something is, for its colour and its shape.
@@ -71,9 +71,8 @@ fn refused(status: &Status) -> Option<(Tone, String)> {
 }
 
 fn suspended(status: &Status) -> Option<(Tone, String)> {
-    let suspended = status.condition(ConditionType::Suspended)?;
-    (suspended.status == ConditionStatus::True)
-        .then(|| (Tone::Warn, format!("Nothing is changed: {}.", suspended.message)))
+    let suspension = status.suspended.as_ref()?;
+    Some((Tone::Warn, format!("Nothing is changed: {}.", describe_suspension(suspension))))
 }
 
 fn young(status: &Status) -> Option<(Tone, String)> {
@@ -111,6 +110,7 @@ fn drifted(status: &Status) -> Option<(Tone, String)> {
     let differences = status.drift.items.len();
     let verb = if differences == 1 { "is" } else { "are" };
     let what = match status.healing {
+        Healing::Removes if !status.suspended_pools.is_empty() => "being removed, but for what is suspended",
         Healing::Removes => "being removed",
         Healing::Reports => "reported and left alone",
     };
@@ -140,6 +140,10 @@ fn moving(status: &Status) -> Option<(Tone, String)> {
 /// What is worth a second line: a source that cannot be read, a revision that is not in force.
 fn details(status: &Status) -> Vec<String> {
     let mut details: Vec<String> = about_source(status).into_iter().collect();
+    let pools = status.suspended_pools.iter();
+    details.extend(
+        pools.map(|(pool, suspension)| format!("Pool {pool} is left alone: {}.", describe_suspension(suspension))),
+    );
     details.extend(also(status));
     if !status.drift.repaired.is_empty() {
         details.push(format!("{} removed in the last pass.", count_were(status.drift.repaired.len(), "difference")));

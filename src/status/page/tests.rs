@@ -7,7 +7,7 @@ use crate::desired::SelfHeal;
 use crate::error::Kind;
 use crate::observe::Observation;
 use crate::plan::step::{Action, Cause, Object, Step};
-use crate::plan::{Block, BlockReason};
+use crate::plan::{Block, BlockReason, Held, HoldReason};
 use crate::status::tests::world::{World, noon, revision};
 use crate::status::{Failure, Fault, SourceError, Suspension};
 
@@ -50,9 +50,16 @@ fn source_error(fault: Fault) -> SourceError {
 fn one_sentence_says_whether_the_host_matches_the_file() {
     let suspension = || Some(Suspension { reason: "moving racks".to_owned(), until: None, by: "ada".to_owned() });
     let no_exits = || Block { object: object("eu-1"), reason: BlockReason::NoExits { countries: Vec::new() } };
-    let table: [(&str, String); 11] = [
+    let table: [(&str, String); 12] = [
         ("The host matches main@sha1:aaaaaaaaaaaa.", page(|_| {})),
         ("No revision is in force yet.", page(|world| *world = World::without_revision())),
+        (
+            "1 difference is being removed, but for what is suspended.",
+            page(|world| {
+                world.suspended_pools.extend(suspension().map(|order| ("eu".parse().unwrap(), order)));
+                world.plan.held.push(Held { step: drift("eu-1"), reason: HoldReason::Suspended });
+            }),
+        ),
         ("1 difference is being removed.", page(|world| world.plan.steps.push(drift("eu-1")))),
         (
             "2 differences are reported and left alone.",
@@ -93,6 +100,19 @@ fn one_sentence_says_whether_the_host_matches_the_file() {
     for (expected, page) in table {
         assert_eq!(sentence(&page), expected);
     }
+}
+
+#[test]
+fn what_waits_for_an_operator_is_listed() {
+    let page = page(|world| {
+        let reason = "moving racks".to_owned();
+        world.suspended_pools.insert("eu".parse().unwrap(), Suspension { reason, until: None, by: "ada".to_owned() });
+        let step = Step { object: object("us-9"), cause: Cause::Change, action: Action::DestroyInstance };
+        world.plan.held.push(Held { step, reason: HoldReason::Unconfirmed });
+    });
+    assert!(page.contains("Pool eu is left alone: suspended by ada until it is resumed: moving racks."));
+    assert!(page.contains("will be destroyed when that is confirmed (reconcile.prune)"));
+    assert_eq!(sentence(&page), "1 node waits to be destroyed: `exitpool confirm` does it (reconcile.prune).");
 }
 
 #[test]

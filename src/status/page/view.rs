@@ -8,6 +8,7 @@ use super::headline::{self, Headline, Tone};
 use super::text::{age, duration, listed, ports};
 use super::{Refresh, Visit};
 use crate::firewall::model::{Guard, Ports};
+use crate::plan::Held;
 use crate::status::wire::{ObjectDocument, rfc3339};
 use crate::status::{
     Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Repair,
@@ -288,9 +289,15 @@ fn notes(status: &Status) -> Vec<NoteView> {
     };
     failures
         .chain(status.blocked.iter().map(note(Tone::Bad, "blocked")))
+        .chain(status.held.iter().map(held))
         .chain(status.pending.iter().map(note(Tone::Work, "to do")))
         .chain(status.waiting.iter().map(note(Tone::Work, "waiting")))
         .collect()
+}
+
+fn held(held: &Held) -> NoteView {
+    let message = format!("{} {}", held.step.action, held.reason);
+    NoteView { tone: Tone::Warn, word: "held", about: held.step.object.to_string(), message }
 }
 
 fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::observe::Observation;
 use crate::plan::step::{Action, Cause, Step};
-use crate::status::tests::{generated, world::World};
+use crate::plan::{Held, HoldReason};
+use crate::rollout::Why;
+use crate::status::Suspension;
+use crate::status::tests::{generated, world::World, world::revision};
 
 fn value(document: &impl Serialize) -> Value {
     serde_json::to_value(document).unwrap()
@@ -35,12 +38,46 @@ fn the_status_document_has_the_promised_fields() {
     let expected = json!({
         "revision": format!("main@sha1:{}", "a".repeat(40)),
         "observed_generation": 1,
+        "offered": null,
+        "suspensions": [],
+        "held": [],
         "pools": [{"name": "eu", "desired": 2, "ready": 2}, {"name": "us", "desired": 1, "ready": 1}],
         "firewall": {"driver": "nftables", "in_sync": true},
         "server": {"addresses": ["192.0.2.10", "2001:db8:1::10"]},
         "client": {"address": "127.0.0.1", "whitelisted": true},
     });
     assert_eq!(rest, expected);
+}
+
+#[test]
+fn what_waits_for_an_operator_is_told() {
+    let mut world = World::healthy(3);
+    let order = |until: Option<&str>| Suspension {
+        reason: "moving racks".to_owned(),
+        until: until.map(|until| until.parse().unwrap()),
+        by: "ada".to_owned(),
+    };
+    world.suspended = Some(order(None));
+    world.suspended_pools.insert("eu".parse().unwrap(), order(Some("2026-03-01T13:00:00Z")));
+    world.source.offered = Some(revision('b'));
+    world.source.withheld = Some(Why::Suspended);
+    let object = Object::Instance("eu-9".parse().unwrap());
+    let step = Step { object, cause: Cause::Change, action: Action::DestroyInstance };
+    world.plan.held.push(Held { step, reason: HoldReason::Unconfirmed });
+    let document = value(&StatusDocument::of(&world.status(), None));
+    assert_fits("status", &document);
+    assert_eq!(document["offered"]["revision"], revision('b').to_string());
+    let expected = json!([
+        {"pool": null, "reason": "moving racks", "by": "ada", "until": null},
+        {"pool": "eu", "reason": "moving racks", "by": "ada", "until": "2026-03-01T13:00:00.000Z"},
+    ]);
+    assert_eq!(document["suspensions"], expected);
+    let expected = json!([{
+        "object": {"kind": "instance", "name": "eu-9"},
+        "reason": "unconfirmed",
+        "message": "- node eu-9 will be destroyed when that is confirmed (reconcile.prune)",
+    }]);
+    assert_eq!(document["held"], expected);
 }
 
 #[test]

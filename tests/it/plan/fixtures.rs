@@ -10,6 +10,7 @@ use std::path::Path;
 
 use exitpool::desired::{self, load::load};
 use exitpool::observe::{Observation, Observed};
+use exitpool::plan::hold::BY_FILE_ALONE;
 use exitpool::plan::{Applied, Plan, Wish, plan};
 use exitpool::tor::options::RunningOptions;
 use exitpool::tor::options::digest::TorrcDigest;
@@ -41,10 +42,17 @@ fn check(folder: &str) {
     let mut applied = Applied::default();
     let nothing = Applied::default();
     if expected.applied {
-        let wish = Wish { desired: &desired, applied: &nothing, layout: &layout, panel_port: Some(8080) };
+        let wish = Wish {
+            desired: &desired,
+            applied: &nothing,
+            layout: &layout,
+            panel_port: Some(8080),
+            mandate: &BY_FILE_ALONE,
+        };
         applied.settle(&wish, &Plan::default());
     }
-    let wish = Wish { desired: &desired, applied: &applied, layout: &layout, panel_port: Some(8080) };
+    let wish =
+        Wish { desired: &desired, applied: &applied, layout: &layout, panel_port: Some(8080), mandate: &BY_FILE_ALONE };
     let made = plan(&wish, &observed);
     let made = Expected {
         applied: expected.applied,

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
-use exitpool::desired::{Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool};
+use exitpool::desired::{
+    Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
+};
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
 use exitpool::plan::{Action, BlockReason, Cause, Object, Step};
@@ -14,7 +16,7 @@ use super::world::{World, layout};
 
 const COUNTRIES: [&str; 6] = ["us", "us", "de", "de", "nl", "fr"];
 
-fn pool(name: &str, size: u16, first_port: u16, countries: &[&str], reachable: bool) -> Pool {
+pub fn pool(name: &str, size: u16, first_port: u16, countries: &[&str], reachable: bool) -> Pool {
     Pool {
         name: name.parse().unwrap(),
         size,
@@ -71,6 +73,8 @@ prop_compose! {
                 driver: if guarded { DriverChoice::Nftables } else { DriverChoice::None },
                 ..FirewallPolicy::default()
             },
+            // What is held for an operator is another law's business.
+            reconcile: ReconcilePolicy { max_delete_percent: 100, ..ReconcilePolicy::default() },
             ..Desired::default()
         }
     }
@@ -284,6 +288,7 @@ impl World {
             driver: DriverChoice::Auto,
             host: Place { runtime_dir: layout.runtime_dir, state_dir: layout.state_dir, panel_port: Some(8080) },
             applied: self.applied.clone(),
+            suspended: self.mandate.suspended.clone(),
             listeners: listeners.to_vec(),
             observed: self.observed.clone(),
         };
@@ -302,7 +307,7 @@ impl World {
     }
 
     /// Whether every port that others can reach is covered by the guard, where one is wished.
-    fn is_guarded(&self, desired: &Desired) -> bool {
+    pub fn is_guarded(&self, desired: &Desired) -> bool {
         let mut reachable = self
             .observed
             .instances
@@ -323,7 +328,12 @@ impl World {
 
 #[test]
 fn scaling_keeps_what_stays_and_prunes_what_goes() {
-    let desired = |size| Desired { pools: vec![pool("eu", size, 30_000, &["de"], true)], ..Desired::default() };
+    let reconcile = ReconcilePolicy { max_delete_percent: 100, ..ReconcilePolicy::default() };
+    let desired = |size| Desired {
+        pools: vec![pool("eu", size, 30_000, &["de"], true)],
+        reconcile: reconcile.clone(),
+        ..Desired::default()
+    };
     let mut world = World::new(&COUNTRIES);
     world.converge(&desired(9));
     let nine = world.pids();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use exitpool::desired::{Country, Desired, Fingerprint, InstanceName};
 use exitpool::observe::{Bootstrap, Control, Instance, Observation, Observed, ObservedGuard, Process, TorProgram};
-use exitpool::plan::{Action, Applied, Object, Plan, Step, Wish, plan};
+use exitpool::plan::{Action, Applied, Mandate, Object, Plan, Step, Wish, plan};
 use exitpool::tor::layout::Layout;
 use exitpool::tor::options::RunningOptions;
 use exitpool::tor::options::digest::TorrcDigest;
@@ -18,6 +18,7 @@ const MOST_ROUNDS: usize = 64;
 pub struct World {
     pub observed: Observed,
     pub applied: Applied,
+    pub mandate: Mandate,
     next_pid: u32,
 }
 
@@ -38,7 +39,7 @@ impl World {
             tor: Observation::Present(program),
             ..Observed::default()
         };
-        Self { observed, applied: Applied::default(), next_pid: 100 }
+        Self { observed, applied: Applied::default(), mandate: Mandate::default(), next_pid: 100 }
     }
 
     pub fn plan(&self, desired: &Desired) -> Plan {
@@ -46,7 +47,7 @@ impl World {
     }
 
     fn wish<'a>(&'a self, desired: &'a Desired, layout: &'a Layout) -> Wish<'a> {
-        Wish { desired, applied: &self.applied, layout, panel_port: Some(8080) }
+        Wish { desired, applied: &self.applied, layout, panel_port: Some(8080), mandate: &self.mandate }
     }
 
     /// Carries plans out until one is empty; gives all steps, in order.

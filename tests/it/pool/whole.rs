@@ -132,7 +132,7 @@ async fn what_is_shown_agrees(host: &mut Host) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scaling_down_and_up_keeps_what_stays() {
-    let sized = |size| document(&pool("us", size, "us", 30_000));
+    let sized = |size| document(&pool("us", size, "us", 30_000)) + "reconcile: {max_delete: 100%}\n";
     let Some(mut host) = Host::start("wscale", &sized(9)).await else { return };
     let nine = pids(&host.converged(9).await);
     host.commits(&sized(3)).await;
@@ -192,7 +192,7 @@ async fn a_download_outlives_the_daemon() {
 /// The daemon dies at many moments of many plans; whatever it left half done is finished by the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_dies_anywhere_leaves_nothing_half_done() {
-    let sized = |size| document(&pool("us", size, "us", 30_000));
+    let sized = |size| document(&pool("us", size, "us", 30_000)) + "reconcile: {max_delete: 100%}\n";
     let Some(mut host) = Host::start("wcrash", &sized(1)).await else { return };
     host.converged(1).await;
     for (size, after_ms) in [(5, 30), (1, 60), (5, 90), (2, 120), (6, 160), (1, 200), (4, 300), (1, 40), (5, 500)] {

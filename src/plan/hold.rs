@@ -1,0 +1,176 @@
+//! What a plan holds back: steps that are decided, and that an operator's word keeps or has to set free.
+//!
+//! The word comes in as a [`Mandate`]. Who gave it, and when it ends, does not belong here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{InstanceName, PoolName, Prune, ReconcilePolicy};
+
+use super::step::{Object, Step};
+
+/// What operators have said about a revision, beyond what its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mandate {
+    /// What is left alone.
+    pub suspended: Suspended,
+    /// Whether `reconcile.max_delete` holds.
+    pub deletions: Deletions,
+    /// The instances whose removal was confirmed.
+    pub confirmed: BTreeSet<InstanceName>,
+}
+
+/// What is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspended {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These pools.
+    Pools(BTreeSet<PoolName>),
+    /// The whole host.
+    Everything,
+}
+
+/// Whether a plan may destroy as many nodes as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletions {
+    /// Not more than `reconcile.max_delete`.
+    #[default]
+    Limited,
+    /// An operator has allowed it.
+    Allowed,
+}
+
+/// A step that is decided and not carried out for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The step.
+    pub step: Step,
+    /// Why.
+    pub reason: HoldReason,
+}
+
+/// Why a step is not carried out for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// An operator has suspended the host, or the pool.
+    Suspended,
+    /// The removal has to be confirmed.
+    Unconfirmed,
+    /// Too many nodes would be destroyed at once.
+    MaxDelete {
+        /// How many would be.
+        nodes: usize,
+        /// How many exist.
+        existing: usize,
+        /// The limit.
+        percent: u8,
+    },
+}
+
+/// The mandate where no operator has said anything.
+pub static BY_FILE_ALONE: Mandate =
+    Mandate { suspended: Suspended::Nothing, deletions: Deletions::Limited, confirmed: BTreeSet::new() };
+
+impl Mandate {
+    /// Why any step on an object is held, where it is.
+    pub(super) fn hold(&self, object: &Object) -> Option<HoldReason> {
+        let held = match (&self.suspended, object) {
+            (Suspended::Nothing, _) | (Suspended::Pools(_), Object::Guard) => false,
+            (Suspended::Everything, _) => true,
+            (Suspended::Pools(pools), Object::Instance(name)) => pools.contains(name.pool()),
+        };
+        held.then_some(HoldReason::Suspended)
+    }
+}
+
+/// The instances that nobody wants any more, judged together.
+pub(super) struct Leaving<'a> {
+    policy: &'a ReconcilePolicy,
+    mandate: &'a Mandate,
+    limit: Option<HoldReason>,
+}
+
+impl<'a> Leaving<'a> {
+    /// Judges the instances that would leave, among so many that exist.
+    pub(super) fn new(
+        policy: &'a ReconcilePolicy,
+        mandate: &'a Mandate,
+        names: &[&InstanceName],
+        existing: usize,
+    ) -> Self {
+        let mut leaving = Self { policy, mandate, limit: None };
+        let nodes = names.iter().filter(|name| leaving.hold(name).is_none()).count();
+        let percent = policy.max_delete_percent;
+        let too_many = nodes * 100 > existing * usize::from(percent);
+        if too_many && mandate.deletions == Deletions::Limited {
+            leaving.limit = Some(HoldReason::MaxDelete { nodes, existing, percent });
+        }
+        leaving
+    }
+
+    /// Why one of them stays for now, where it does.
+    pub(super) fn hold(&self, name: &InstanceName) -> Option<HoldReason> {
+        let unconfirmed = self.policy.prune == Prune::Confirm && !self.mandate.confirmed.contains(name);
+        self.mandate
+            .hold(&Object::Instance(name.clone()))
+            .or(unconfirmed.then_some(HoldReason::Unconfirmed))
+            .or_else(|| self.limit.clone())
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.step, self.reason)
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspended => f.write_str("when it is resumed"),
+            Self::Unconfirmed => f.write_str("when that is confirmed (reconcile.prune)"),
+            Self::MaxDelete { .. } => f.write_str("when that is allowed (reconcile.max_delete)"),
+        }
+    }
+}
+
+impl HoldReason {
+    /// The labels of all reasons, fit for a metric.
+    pub const LABELS: [&'static str; 3] = ["suspended", "unconfirmed", "max_delete"];
+
+    /// The reason as a label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Suspended => "suspended",
+            Self::Unconfirmed => "unconfirmed",
+            Self::MaxDelete { .. } => "max_delete",
+        }
+    }
+
+    /// What so many held steps mean, and what an operator can do about them.
+    pub fn advice(&self, steps: usize) -> String {
+        let nodes_wait =
+            |one: &str, many: &str| if steps == 1 { format!("1 {one}") } else { format!("{steps} {many}") };
+        match self {
+            Self::Suspended => {
+                format!("{}: `exitpool resume` goes on", nodes_wait("step is held", "steps are held"))
+            }
+            Self::Unconfirmed => {
+                let wait = nodes_wait("node waits to be destroyed", "nodes wait to be destroyed");
+                format!("{wait}: `exitpool confirm` does it (reconcile.prune)")
+            }
+            Self::MaxDelete { nodes, existing, percent } => format!(
+                "{nodes} of {existing} nodes would be destroyed, and reconcile.max_delete is {percent}%: \
+                 `exitpool apply --allow-delete` lets this revision through"
+            ),
+        }
+    }
+}
