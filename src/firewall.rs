@@ -4,10 +4,14 @@
 //! puts it in place in one transaction, reads it back and says in which ways it differs. It never touches what is
 //! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
 
+mod compare;
+mod interval;
 pub mod model;
+mod netlink;
 pub mod nftables;
 pub mod none;
 pub mod select;
+mod tool;
 pub mod unavailable;
 
 use async_trait::async_trait;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
@@ -197,8 +198,7 @@ fn broken(script: &str) -> Broken {
         std::thread::yield_now();
     }
     let driver = Nftables {
-        program: path.to_str().unwrap().to_owned(),
-        deadline: Duration::from_secs(30),
+        nft: Tool { name: "nft", program: path.to_str().unwrap().to_owned(), deadline: Duration::from_secs(30) },
         listener: None,
         read: Mutex::default(),
         deaf: Once::new(),
@@ -230,7 +230,7 @@ async fn a_broken_tool_is_unknown_and_never_absent() {
 #[tokio::test]
 async fn a_tool_that_hangs_is_given_up() {
     let mut nft = broken("exec sleep 1000");
-    nft.driver.deadline = Duration::from_millis(50);
+    nft.driver.nft.deadline = Duration::from_millis(50);
     let observed = nft.driver.observe(&listed_guard()).await;
     assert!(observed.unknown().is_some_and(|why| why.contains("did not end within")), "{observed:?}");
 }
@@ -238,7 +238,7 @@ async fn a_tool_that_hangs_is_given_up() {
 #[tokio::test]
 async fn a_missing_tool_says_what_to_do() {
     let mut nft = broken("true");
-    nft.driver.program = "exitpool-no-such-nft".to_owned();
+    nft.driver.nft.program = "exitpool-no-such-nft".to_owned();
     let error = nft.driver.apply(&listed_guard()).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot run nft: install it, or choose another firewall.driver");
     assert!(nft.driver.observe(&listed_guard()).await.unknown().is_some());
@@ -262,7 +262,7 @@ async fn a_table_that_cannot_be_mended_is_made_anew() {
         fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nftables/tampered-listed-by-1.0.6.json"),
     ));
     nft.driver.apply(&listed_guard()).await.unwrap();
-    let got = fs::read_to_string(std::path::Path::new(&nft.driver.program).with_file_name("got")).unwrap();
+    let got = fs::read_to_string(std::path::Path::new(&nft.driver.nft.program).with_file_name("got")).unwrap();
     let transactions: Vec<Value> = got.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let wanted = compile::canonical(&listed_guard()).unwrap();
     let expected =
