@@ -10,8 +10,9 @@ declare -A package=(
 commands=(cc make git tor tor-gencert nft ip setpriv curl)
 if [ "${1:-run}" = test ]; then
     package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
-    package[systemd-analyze]=systemd
-    commands+=(chromium strace ping systemd-analyze)
+    package[systemd-analyze]=systemd package[iptables-nft]=iptables package[iptables-legacy]=iptables
+    package[ipset]=ipset
+    commands+=(chromium strace ping systemd-analyze iptables-nft iptables-legacy ipset)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

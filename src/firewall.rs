@@ -6,11 +6,14 @@
 
 mod compare;
 mod interval;
+pub mod iptables;
 pub mod model;
 mod netlink;
 pub mod nftables;
 pub mod none;
 pub mod select;
+#[cfg(test)]
+mod testing;
 mod tool;
 pub mod unavailable;
 
@@ -119,7 +122,7 @@ pub enum FirewallError {
     #[error("{0}")]
     NotChosen(String),
     /// This build has no such driver.
-    #[error("firewall.driver `{0}` is not available yet: use nftables or none")]
+    #[error("firewall.driver `{0}` is not available yet: use nftables, iptables or none")]
     Unavailable(&'static str),
 }
 

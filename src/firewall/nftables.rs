@@ -14,7 +14,7 @@ mod differences;
 mod pretty;
 mod transaction;
 
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -33,7 +33,6 @@ use crate::observe::{Observation, ObservedGuard};
 pub struct Nftables {
     nft: Tool,
     listener: Option<Listener>,
-    deaf: Once,
     read: Mutex<Option<Read>>,
 }
 
@@ -49,10 +48,7 @@ struct Read {
 impl Nftables {
     /// Makes the driver for the network namespace of the calling thread, from within a tokio runtime.
     pub fn new() -> Self {
-        let listener = Listener::open().inspect_err(|error| {
-            tracing::warn!(%error, "cannot hear of changes of the firewall: they are found by the resync");
-        });
-        Self { nft: Tool::new("nft"), listener: listener.ok(), deaf: Once::new(), read: Mutex::default() }
+        Self { nft: Tool::new("nft"), listener: Listener::open_or_warn(), read: Mutex::default() }
     }
 
     /// Reads our table; `None` when there is none.
@@ -151,15 +147,9 @@ impl Firewall for Nftables {
 
     /// Wakes on every transaction of nftables in this network namespace: others', and our own as well.
     async fn changed(&self) {
-        let Some(listener) = &self.listener else { return std::future::pending().await };
-        match listener.changed().await {
-            Ok(authors) => tracing::debug!(?authors, "the firewall was changed"),
-            Err(error) => {
-                self.deaf.call_once(|| {
-                    tracing::error!(%error, "cannot hear of changes of the firewall any more: the resync finds them");
-                });
-                std::future::pending().await
-            }
+        match &self.listener {
+            Some(listener) => listener.news().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::none::NoFirewall;
 use super::unavailable::Unavailable;
@@ -16,7 +17,7 @@ pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallE
     let driver: Arc<dyn Firewall> = match choice {
         DriverChoice::None => Arc::new(NoFirewall::after(working_nftables().await.ok())),
         DriverChoice::Auto | DriverChoice::Nftables => Arc::new(working_nftables().await?),
-        DriverChoice::Iptables => return Err(FirewallError::Unavailable("iptables")),
+        DriverChoice::Iptables => Arc::new(working_iptables().await?),
         DriverChoice::Ufw => return Err(FirewallError::Unavailable("ufw")),
         DriverChoice::Firewalld => return Err(FirewallError::Unavailable("firewalld")),
     };
@@ -47,6 +48,17 @@ async fn working_nftables() -> Result<Nftables, FirewallError> {
     Ok(driver)
 }
 
+/// Likewise, a host that lacks one of the tools.
+async fn working_iptables() -> Result<Iptables, FirewallError> {
+    let driver = Iptables::of_the_host().await?;
+    match driver.read().await {
+        Ok(_) => {}
+        Err(error @ (FirewallError::Missing { .. } | FirewallError::Forbidden { .. })) => return Err(error),
+        Err(error) => tracing::warn!(error = chain(&error), "iptables is chosen, but cannot be read now"),
+    }
+    Ok(driver)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,9 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn drivers_that_are_not_built_are_refused_by_name() {
-        for (choice, name) in
-            [(DriverChoice::Iptables, "iptables"), (DriverChoice::Ufw, "ufw"), (DriverChoice::Firewalld, "firewalld")]
-        {
+        for (choice, name) in [(DriverChoice::Ufw, "ufw"), (DriverChoice::Firewalld, "firewalld")] {
             let Err(error) = select(choice).await else { panic!("{name} was chosen") };
             assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
             assert_eq!(error.retry(), Retry::Never);
