@@ -12,6 +12,7 @@ mod netlink;
 pub mod nftables;
 pub mod none;
 pub mod select;
+mod takeover;
 #[cfg(test)]
 mod testing;
 mod tool;

@@ -70,6 +70,16 @@ struct Programs {
     legacy_tables: PathBuf,
 }
 
+impl Flavour {
+    /// The one that this is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Nft => Self::Legacy,
+            Self::Legacy => Self::Nft,
+        }
+    }
+}
+
 impl Iptables {
     /// Makes the driver of the flavour that this host's `iptables` is of, for the network namespace of the calling
     /// thread, from within a tokio runtime.
@@ -110,6 +120,34 @@ impl Iptables {
         let (v4, v6, sets) =
             tokio::try_join!(self.v4.read(self.flavour), self.v6.read(self.flavour), self.read_sets())?;
         Ok(Canonical { v4, v6, sets })
+    }
+
+    /// Which of the two it is.
+    pub(super) fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    /// Saves a table of others, v4 and v6; a table that is not there is empty.
+    pub(super) async fn saved(&self, table: &str) -> Result<[String; 2], FirewallError> {
+        let (v4, v6) = tokio::try_join!(self.v4.saved(self.flavour, table), self.v6.saved(self.flavour, table))?;
+        Ok([v4, v6].map(Option::unwrap_or_default))
+    }
+
+    /// Whether anything of ours is known to be there.
+    pub(super) async fn stands(&self) -> bool {
+        self.read().await.is_ok_and(|seen| seen != Canonical::default())
+    }
+
+    /// Whether chains of ours are known to be there; the other flavour may use the same sets.
+    pub(super) async fn has_chains(&self) -> bool {
+        self.read().await.is_ok_and(|seen| seen.v4 != Table::default() || seen.v6 != Table::default())
+    }
+
+    /// Removes the chains, and leaves the sets.
+    pub(super) async fn remove_chains(&self) -> Result<(), FirewallError> {
+        let mut seen = self.read().await?;
+        *self.last_seen() = None;
+        self.restore_tables(&Canonical::default(), &mut seen).await
     }
 
     async fn read_sets(&self) -> Result<Sets, FirewallError> {
@@ -177,17 +215,23 @@ impl Iptables {
 
 impl Programs {
     async fn read(&self, flavour: Flavour) -> Result<Table, FirewallError> {
-        // Saving a table of iptables-legacy would make it, and its mere presence makes iptables-nft complain.
-        if flavour == Flavour::Legacy && !self.has_legacy_table()? {
-            return Ok(Table::default());
-        }
-        let saved = self.save.run(&["-t", TABLE], b"").await?;
-        save::table(&String::from_utf8_lossy(&saved)).map_err(|error| self.save.unreadable(error))
+        let Some(saved) = self.saved(flavour, TABLE).await? else { return Ok(Table::default()) };
+        save::table(&saved).map_err(|error| self.save.unreadable(error))
     }
 
-    fn has_legacy_table(&self) -> Result<bool, FirewallError> {
+    /// Saves a table; `None` when the kernel has none of that name.
+    async fn saved(&self, flavour: Flavour, table: &str) -> Result<Option<String>, FirewallError> {
+        // Saving a table of iptables-legacy would make it, and its mere presence makes iptables-nft complain.
+        if flavour == Flavour::Legacy && !self.has_legacy_table(table)? {
+            return Ok(None);
+        }
+        let saved = self.save.run(&["-t", table], b"").await?;
+        Ok(Some(String::from_utf8_lossy(&saved).into_owned()))
+    }
+
+    fn has_legacy_table(&self, table: &str) -> Result<bool, FirewallError> {
         match fs::read_to_string(&self.legacy_tables) {
-            Ok(names) => Ok(names.lines().any(|name| name == TABLE)),
+            Ok(names) => Ok(names.lines().any(|name| name == table)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(FirewallError::Forbidden {
                 tool: self.save.name,

@@ -3,5 +3,6 @@
 mod iptables;
 mod lab;
 mod nftables;
+mod select;
 mod tamper;
 mod traffic;

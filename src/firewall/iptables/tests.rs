@@ -229,9 +229,9 @@ fn the_presence_of_a_legacy_table_is_read_from_the_kernels_list() {
         restore: Tool::new("iptables-restore"),
         legacy_tables: list.clone(),
     };
-    assert!(!programs.has_legacy_table().unwrap());
+    assert!(!programs.has_legacy_table(TABLE).unwrap());
     fs::write(&list, "filter\nmangle\n").unwrap();
-    assert!(programs.has_legacy_table().unwrap());
+    assert!(programs.has_legacy_table(TABLE).unwrap());
     fs::write(&list, "filter\n").unwrap();
-    assert!(!programs.has_legacy_table().unwrap());
+    assert!(!programs.has_legacy_table(TABLE).unwrap());
 }
