@@ -11,8 +11,8 @@ commands=(cc make git tor tor-gencert nft ip setpriv curl)
 if [ "${1:-run}" = test ]; then
     package[chromium]=chromium package[strace]=strace package[ping]=iputils-ping
     package[systemd-analyze]=systemd package[iptables-nft]=iptables package[iptables-legacy]=iptables
-    package[ipset]=ipset
-    commands+=(chromium strace ping systemd-analyze iptables-nft iptables-legacy ipset)
+    package[ipset]=ipset package[ufw]=ufw
+    commands+=(chromium strace ping systemd-analyze iptables-nft iptables-legacy ipset ufw)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -36,7 +36,8 @@ fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 echo "setup: installing ${missing[*]}" >&2
-# Debian's tor package would start a tor of its own; the pool's are started by exitpool alone.
+# Debian's tor package would start a tor of its own, and ufw's package its service: the pool's are started by exitpool
+# alone, and no firewall but those in the tests' namespaces is.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -d /run/systemd/system ]; then
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null

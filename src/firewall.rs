@@ -16,6 +16,7 @@ mod takeover;
 #[cfg(test)]
 mod testing;
 mod tool;
+pub mod ufw;
 pub mod unavailable;
 
 use async_trait::async_trait;
@@ -123,7 +124,7 @@ pub enum FirewallError {
     #[error("{0}")]
     NotChosen(String),
     /// This build has no such driver.
-    #[error("firewall.driver `{0}` is not available yet: use nftables, iptables or none")]
+    #[error("firewall.driver `{0}` is not available yet: use nftables, iptables, ufw or none")]
     Unavailable(&'static str),
 }
 

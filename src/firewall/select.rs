@@ -7,27 +7,41 @@ use std::sync::Arc;
 use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::none::NoFirewall;
-use super::takeover::{Keeps, taking_over};
+use super::takeover::{Entries, Keeps, taking_over};
 use super::tool::Tool;
+use super::ufw::{Front, Ufw};
 use super::unavailable::Unavailable;
 use super::{Firewall, FirewallError};
 use crate::desired::DriverChoice;
 use crate::error::chain;
 
-/// Makes the driver that was chosen. A guard that another driver of ours left behind goes once this one's stands.
+/// Makes the driver that was chosen. What another driver of ours left behind goes once this one's guard stands.
 ///
 /// The driver works in the network namespace of the calling thread, and needs a tokio runtime.
 pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallError> {
-    let (driver, keeps): (Arc<dyn Firewall>, Keeps) = match choice {
+    let chosen = match choice {
         DriverChoice::Auto => automatic().await?,
-        DriverChoice::None => (Arc::new(NoFirewall), Keeps::Nothing),
-        DriverChoice::Nftables => (Arc::new(working_nftables().await?), Keeps::Nftables),
+        DriverChoice::None => Chosen::alone(NoFirewall, Keeps::Nothing),
+        DriverChoice::Nftables => Chosen::alone(working_nftables().await?, Keeps::Nftables),
         DriverChoice::Iptables => of_iptables(working_iptables().await?),
-        DriverChoice::Ufw => return Err(FirewallError::Unavailable("ufw")),
+        DriverChoice::Ufw => behind_ufw(working_ufw().await?).await?,
         DriverChoice::Firewalld => return Err(FirewallError::Unavailable("firewalld")),
     };
-    tracing::info!(driver = driver.name(), ?choice, "firewall driver chosen");
-    Ok(taking_over(driver, keeps).await)
+    tracing::info!(driver = chosen.driver.name(), ?choice, "firewall driver chosen");
+    Ok(taking_over(chosen.driver, chosen.keeps, chosen.entries).await)
+}
+
+/// A driver, and what of ours is its own.
+struct Chosen {
+    driver: Arc<dyn Firewall>,
+    keeps: Keeps,
+    entries: Entries,
+}
+
+impl Chosen {
+    fn alone(driver: impl Firewall + 'static, keeps: Keeps) -> Self {
+        Self { driver: Arc::new(driver), keeps, entries: Entries::Nowhere }
+    }
 }
 
 /// Stands in for the driver before there is a desired state to choose it.
@@ -47,26 +61,33 @@ enum Manager {
     Firewalld,
 }
 
-impl Manager {
-    fn warning(self) -> &'static str {
-        match self {
-            Self::Ufw => "ufw is active: consumers reach a port only if ufw allows it as well, see docs/firewall.md",
-            Self::Firewalld => {
-                "firewalld is running: consumers reach a port only if firewalld allows it as well, see docs/firewall.md"
+/// Takes the guard that works here, behind ufw where ufw is in force; says why.
+async fn automatic() -> Result<Chosen, FirewallError> {
+    match manager().await {
+        Some(Manager::Ufw) => match working_ufw().await {
+            Ok(front) => {
+                tracing::info!("auto: ufw is in force, so consumers need entries in it");
+                return behind_ufw(front).await;
             }
-        }
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "ufw is in force and cannot be told: consumers reach a port only if it allows it, see docs/firewall.md"
+            ),
+        },
+        Some(Manager::Firewalld) => tracing::warn!(
+            "firewalld is running: consumers reach a port only if it allows it as well, see docs/firewall.md"
+        ),
+        None => {}
     }
+    guard().await
 }
 
 /// Takes nftables where it works, and iptables elsewhere; says why.
-async fn automatic() -> Result<(Arc<dyn Firewall>, Keeps), FirewallError> {
-    if let Some(manager) = manager().await {
-        tracing::warn!("{}", manager.warning());
-    }
+async fn guard() -> Result<Chosen, FirewallError> {
     let unusable = match working_nftables().await {
         Ok(driver) => {
             tracing::info!("auto: nftables works here");
-            return Ok((Arc::new(driver), Keeps::Nftables));
+            return Ok(Chosen::alone(driver, Keeps::Nftables));
         }
         Err(error) => error,
     };
@@ -94,9 +115,14 @@ async fn manager() -> Option<Manager> {
     filter.iter().any(|save| save.lines().any(|line| line.starts_with(":ufw-user-input "))).then_some(Manager::Ufw)
 }
 
-fn of_iptables(driver: Iptables) -> (Arc<dyn Firewall>, Keeps) {
+fn of_iptables(driver: Iptables) -> Chosen {
     let keeps = Keeps::Iptables(driver.flavour());
-    (Arc::new(driver), keeps)
+    Chosen::alone(driver, keeps)
+}
+
+async fn behind_ufw(front: Front) -> Result<Chosen, FirewallError> {
+    let guard = guard().await?;
+    Ok(Chosen { driver: Arc::new(Ufw::new(guard.driver, front)), entries: Entries::Ufw, ..guard })
 }
 
 /// Refuses a host that has no nft or a process that may not use it.
@@ -113,6 +139,13 @@ async fn working_iptables() -> Result<Iptables, FirewallError> {
     let driver = Iptables::of_the_host().await?;
     tolerate(driver.read().await.map(drop))?;
     Ok(driver)
+}
+
+/// Likewise, a host without ufw, and a process that is not root.
+async fn working_ufw() -> Result<Front, FirewallError> {
+    let front = Front::of_the_host().await?;
+    tolerate(front.works().await)?;
+    Ok(front)
 }
 
 fn tolerate(read: Result<(), FirewallError>) -> Result<(), FirewallError> {
@@ -137,11 +170,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn drivers_that_are_not_built_are_refused_by_name() {
-        for (choice, name) in [(DriverChoice::Ufw, "ufw"), (DriverChoice::Firewalld, "firewalld")] {
-            let Err(error) = select(choice).await else { panic!("{name} was chosen") };
-            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
-            assert_eq!(error.retry(), Retry::Never);
-        }
+    async fn a_driver_that_is_not_built_is_refused_by_name() {
+        let Err(error) = select(DriverChoice::Firewalld).await else { panic!("firewalld was chosen") };
+        assert!(error.to_string().contains("`firewalld`"), "{error}");
+        assert_eq!(error.retry(), Retry::Never);
     }
 }

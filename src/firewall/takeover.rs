@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::iptables::{Flavour, Iptables};
 use super::model::Guard;
 use super::nftables::Nftables;
+use super::ufw::Front;
 use super::{Firewall, FirewallError};
 use crate::observe::{Observation, ObservedGuard};
 
@@ -21,6 +22,17 @@ enum Leftover {
     Iptables(Iptables),
     /// Chains of iptables, whose sets the other flavour uses: they are no flavour's own.
     Chains(Iptables),
+    /// Entries in ufw.
+    Ufw(Front),
+}
+
+/// Which entries in another firewall are no leftovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entries {
+    /// None.
+    Nowhere,
+    /// Those in ufw.
+    Ufw,
 }
 
 /// Which guard is not a leftover.
@@ -41,8 +53,14 @@ struct Takeover {
 }
 
 /// Makes the driver take over from whatever other guard of ours stands on this host.
-pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps) -> Arc<dyn Firewall> {
-    let leftovers = leftovers(keeps).await;
+pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps, entries: Entries) -> Arc<dyn Firewall> {
+    let mut leftovers = leftovers(keeps).await;
+    if entries == Entries::Nowhere
+        && let Ok(front) = Front::of_the_host().await
+        && front.stands().await
+    {
+        leftovers.insert(0, Leftover::Ufw(front));
+    }
     if leftovers.is_empty() {
         return driver;
     }
@@ -90,6 +108,7 @@ impl Leftover {
         let whose = match self {
             Self::Nftables(_) => "nftables",
             Self::Iptables(_) | Self::Chains(_) => "iptables",
+            Self::Ufw(_) => return "entries in ufw still stand, from an earlier choice".to_owned(),
         };
         format!("a guard of the driver {whose} still stands, from an earlier choice")
     }
@@ -99,6 +118,7 @@ impl Leftover {
             Self::Nftables(nftables) => nftables.remove().await,
             Self::Iptables(iptables) => iptables.remove().await,
             Self::Chains(iptables) => iptables.remove_chains().await,
+            Self::Ufw(front) => front.remove().await,
         }
     }
 }

@@ -13,11 +13,12 @@ const MAX_STDERR_CHARS: usize = 400;
 /// How the tools say that they have no rights; without them nft may go on with an empty cache, and list nothing.
 ///
 /// A single command that is not permitted is another thing: somebody owns the table.
-const FORBIDDEN: [&str; 4] = [
+const FORBIDDEN: [&str; 5] = [
     "you must be root",
     "cache initialization failed: Operation not permitted",
     "Kernel error received: Operation not permitted",
     "can't open lock file",
+    "You need to be root",
 ];
 
 /// A program, and how long it may take.

@@ -6,3 +6,4 @@ mod nftables;
 mod select;
 mod tamper;
 mod traffic;
+mod ufw;
