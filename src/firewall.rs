@@ -13,8 +13,6 @@ pub mod nftables;
 pub mod none;
 pub mod select;
 mod takeover;
-#[cfg(test)]
-mod testing;
 mod tool;
 pub mod ufw;
 pub mod unavailable;
@@ -138,3 +136,6 @@ impl Classify for FirewallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

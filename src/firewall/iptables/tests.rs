@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::canonical::Rule;
 use super::*;
 use crate::firewall::model::Ports;
-use crate::firewall::testing::{guards, scripted};
+use crate::firewall::tests::{guards, scripted};
 
 fn networks(texts: &[&str]) -> Vec<ipnet::IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::firewall::model::Ports;
-use crate::firewall::testing::{self, guards};
+use crate::firewall::tests::{guards, scripted};
 
 const LISTED: &str = include_str!("../../../tests/fixtures/nftables/listed-by-1.0.6.json");
 const DORMANT: &str = include_str!("../../../tests/fixtures/nftables/dormant-listed-by-1.0.6.json");
@@ -151,7 +151,7 @@ struct Broken {
 }
 
 fn broken(script: &str) -> Broken {
-    let (nft, directory) = testing::scripted("nft", script);
+    let (nft, directory) = scripted("nft", script);
     Broken { driver: Nftables { nft, listener: None, read: Mutex::default() }, _directory: directory }
 }
 

@@ -94,6 +94,26 @@ fn a_guard_of_another_driver_goes_when_the_chosen_one_stands() {
     }
 }
 
+/// Nobody, with CAP_NET_ADMIN alone, can look at a guard and remove it.
+#[test]
+fn one_capability_is_enough() {
+    for kind in [Kind::Nftables, Kind::IptablesNft] {
+        let Some(lab) = Lab::new(kind) else { return };
+        lab.apply(&guard());
+        let directory = tempfile::tempdir().unwrap();
+        // The test's own directory may be closed to others.
+        std::fs::copy(env!("CARGO_BIN_EXE_exitpool"), directory.path().join("exitpool")).unwrap();
+        lab.host.sh(&format!(
+            "cd {}; chown -R 65534:65534 .
+             exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,+net_admin \
+                 --inh-caps +net_admin --ambient-caps +net_admin \
+                 ./exitpool down --state-dir $PWD/state --runtime-dir $PWD/runtime",
+            directory.path().display()
+        ));
+        assert_eq!(lab.observe(&guard()), Observation::Absent, "{kind:?}");
+    }
+}
+
 /// What docs/firewall.md tells an operator to type, in the order in which it stands there.
 #[test]
 fn what_the_manual_says_takes_everything_out_by_hand() {

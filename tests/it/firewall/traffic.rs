@@ -26,6 +26,7 @@ on_each_driver!(
     the_host_may_use_the_control_ports_for_connections_of_its_own,
     echo_requests_over_the_rate_are_dropped,
     nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes,
+    packets_that_nobody_tracks_are_kept_out_as_well,
 );
 
 fn all_ports() -> Vec<u16> {
@@ -193,6 +194,26 @@ fn nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes(lab: &Lab) {
         node.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [0];
         std::io::Read::read_exact(&mut &node, &mut byte).unwrap();
+    });
+}
+
+/// Somebody may have taken these ports out of connection tracking: then no packet has a direction.
+fn packets_that_nobody_tracks_are_kept_out_as_well(lab: &Lab) {
+    let _listeners = lab.listen(&all_ports());
+    lab.host.sh("nft add table inet untracked
+         nft add chain inet untracked before '{ type filter hook prerouting priority raw; }'
+         nft add rule inet untracked before tcp dport '{ 30000, 30099, 40000, 40099 }' notrack");
+    lab.client.block_on(async || connects(STRANGER[0], HOST[0], CONTROL[0]).await);
+    lab.apply(&guard());
+    lab.client.block_on(async || {
+        for (host, (friend, stranger)) in HOST.into_iter().zip(FRIEND.into_iter().zip(STRANGER)) {
+            for port in CONTROL {
+                is_dropped(friend, host, port).await;
+                is_dropped(stranger, host, port).await;
+            }
+            connects(friend, host, NODES[0]).await;
+            is_dropped(stranger, host, NODES[0]).await;
+        }
     });
 }
 

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use exitpool::firewall::Firewall;
 use exitpool::firewall::model::Guard;
@@ -12,7 +14,7 @@ use exitpool::firewall::nftables::Nftables;
 use exitpool::firewall::ufw::{Front, Ufw};
 use exitpool::observe::{Observation, ObservedGuard};
 
-use super::lab::{FRIEND, HOST, Kind, Lab, STRANGER, connects, exact, guard, is_dropped};
+use super::lab::{FRIEND, HOST, Kind, Lab, STRANGER, connect, connects, exact, guard, is_dropped};
 use crate::support::{is_installed, skip};
 
 const SSH: u16 = 22;
@@ -114,6 +116,41 @@ fn ufw_lets_pass_whom_the_guard_lets_pass() {
     host.remove();
     assert_eq!(host.ufw("status numbered"), before);
     assert_eq!(host.observe(&guard()), Observation::Absent);
+}
+
+/// While ufw reloads, it lets everything pass for most of a second.
+#[test]
+fn nothing_gets_in_while_ufw_reloads() {
+    let Some(host) = Host::new() else { return };
+    host.apply(&guard());
+    let listeners = host.lab.listen(&[NODE, CONTROL]);
+    let done = AtomicBool::new(false);
+    let attempts = std::thread::scope(|scope| {
+        let stranger = scope.spawn(|| {
+            host.lab.client.block_on(async || {
+                let mut attempts = 0_u32;
+                while !done.load(Ordering::Relaxed) {
+                    for port in [NODE, CONTROL] {
+                        let attempt = connect(STRANGER[0], 0, HOST[0], port);
+                        let _ = tokio::time::timeout(Duration::from_millis(1), attempt).await;
+                        attempts += 1;
+                    }
+                }
+                attempts
+            })
+        });
+        host.ufw("reload");
+        host.ufw("reload");
+        done.store(true, Ordering::Relaxed);
+        stranger.join().unwrap()
+    });
+    assert!(attempts > 0);
+    for listener in listeners {
+        listener.set_nonblocking(true).unwrap();
+        // A connection that came about and was given up by the stranger would wait here all the same.
+        let waiting = listener.accept();
+        assert!(waiting.is_err(), "{waiting:?} came in, of {attempts} attempts");
+    }
 }
 
 #[test]
