@@ -79,7 +79,9 @@ pub enum FirewallError {
         source: std::io::Error,
     },
     /// This process may not touch the firewall.
-    #[error("{tool} may not touch the firewall ({stderr}): run exitpool as root or with CAP_NET_ADMIN")]
+    #[error(
+        "{tool} may not touch the firewall ({stderr}): run exitpool as root or with CAP_NET_ADMIN; iptables takes CAP_NET_RAW as well"
+    )]
     Forbidden {
         /// The program.
         tool: &'static str,

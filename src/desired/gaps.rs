@@ -42,7 +42,7 @@ pub const GAPS: [Gap; 14] = [
     Gap {
         path: "firewall.driver",
         when: When::Is(&["firewalld"]),
-        missing: "it does not exist yet; no node listens beyond loopback",
+        missing: "this driver does not exist yet; no node listens beyond loopback",
     },
     Gap {
         path: "firewall.confirm_within",

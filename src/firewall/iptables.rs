@@ -135,12 +135,31 @@ impl Iptables {
 
     /// Whether anything of ours is known to be there.
     pub(super) async fn stands(&self) -> bool {
-        self.read().await.is_ok_and(|seen| seen != Canonical::default())
+        self.known().await.is_some_and(|seen| seen != Canonical::default())
     }
 
     /// Whether chains of ours are known to be there; the other flavour may use the same sets.
     pub(super) async fn has_chains(&self) -> bool {
-        self.read().await.is_ok_and(|seen| seen.v4 != Table::default() || seen.v6 != Table::default())
+        self.known().await.is_some_and(|seen| seen.v4 != Table::default() || seen.v6 != Table::default())
+    }
+
+    /// Reads everything of ours, where this host has the tools and this process the rights.
+    async fn known(&self) -> Option<Canonical> {
+        match self.read().await {
+            Ok(seen) => Some(seen),
+            Err(FirewallError::Missing { .. }) => None,
+            Err(error) => {
+                // A process without rights is told nothing about iptables-legacy, on any host.
+                let error = chain(&error);
+                match self.flavour {
+                    Flavour::Nft => tracing::warn!(error, "cannot tell whether a guard of iptables stands here"),
+                    Flavour::Legacy => {
+                        tracing::debug!(error, "cannot tell whether a guard of iptables-legacy stands here")
+                    }
+                }
+                None
+            }
+        }
     }
 
     /// Removes the chains, and leaves the sets.

@@ -13,12 +13,13 @@ const MAX_STDERR_CHARS: usize = 400;
 /// How the tools say that they have no rights; without them nft may go on with an empty cache, and list nothing.
 ///
 /// A single command that is not permitted is another thing: somebody owns the table.
-const FORBIDDEN: [&str; 5] = [
+const FORBIDDEN: [&str; 6] = [
     "you must be root",
     "cache initialization failed: Operation not permitted",
     "Kernel error received: Operation not permitted",
     "can't open lock file",
     "You need to be root",
+    "Can't open socket to ipset",
 ];
 
 /// A program, and how long it may take.

@@ -175,6 +175,7 @@ async fn a_broken_tool_is_unknown_and_never_absent() {
             "CAP_NET_ADMIN",
         ),
         ("echo 'ipset v7.17: Kernel error received: Operation not permitted' >&2; exit 1", "CAP_NET_ADMIN"),
+        ("echo \"Can't open socket to ipset.\" >&2; exit 1", "CAP_NET_RAW"),
         ("echo 'Segmentation of something' >&2; exit 1", "refused: Segmentation of something"),
     ];
     for (script, words) in cases {
