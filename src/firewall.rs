@@ -4,10 +4,17 @@
 //! puts it in place in one transaction, reads it back and says in which ways it differs. It never touches what is
 //! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
 
+mod compare;
+mod interval;
+pub mod iptables;
 pub mod model;
+mod netlink;
 pub mod nftables;
 pub mod none;
 pub mod select;
+mod takeover;
+mod tool;
+pub mod ufw;
 pub mod unavailable;
 
 use async_trait::async_trait;
@@ -72,7 +79,9 @@ pub enum FirewallError {
         source: std::io::Error,
     },
     /// This process may not touch the firewall.
-    #[error("{tool} may not touch the firewall ({stderr}): run exitpool as root or with CAP_NET_ADMIN")]
+    #[error(
+        "{tool} may not touch the firewall ({stderr}): run exitpool as root or with CAP_NET_ADMIN; iptables takes CAP_NET_RAW as well"
+    )]
     Forbidden {
         /// The program.
         tool: &'static str,
@@ -115,7 +124,7 @@ pub enum FirewallError {
     #[error("{0}")]
     NotChosen(String),
     /// This build has no such driver.
-    #[error("firewall.driver `{0}` is not available yet: use nftables or none")]
+    #[error("firewall.driver `{0}` is not available yet: use nftables, iptables, ufw or none")]
     Unavailable(&'static str),
 }
 
@@ -129,3 +138,6 @@ impl Classify for FirewallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

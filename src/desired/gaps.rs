@@ -41,8 +41,8 @@ pub const GAPS: [Gap; 11] = [
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
     Gap {
         path: "firewall.driver",
-        when: When::Is(&["iptables", "ufw", "firewalld"]),
-        missing: "only `nftables` and `none` exist; no node listens beyond loopback",
+        when: When::Is(&["firewalld"]),
+        missing: "this driver does not exist yet; no node listens beyond loopback",
     },
     Gap {
         path: "firewall.confirm_within",

@@ -11,40 +11,28 @@
 mod canonical;
 mod compile;
 mod differences;
-mod interval;
-mod netlink;
 mod pretty;
 mod transaction;
 
-use std::os::unix::process::ExitStatusExt;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use self::canonical::{Canonical, CanonicalError};
-use self::netlink::Listener;
+use super::compare::{self, Form};
 use super::model::Guard;
+use super::netlink::Listener;
+use super::tool::{self, Tool};
 use super::{Firewall, FirewallError};
 use crate::error::chain;
 use crate::observe::{Observation, ObservedGuard};
-use crate::sys::command::{self, CommandError, Output};
-
-/// The tool.
-const NFT: &str = "nft";
-/// 10,000 elements take it a tenth of a second; this long, it hangs.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How much of nft's complaint is kept: it repeats the whole line that it refuses.
-const MAX_STDERR_CHARS: usize = 400;
 
 /// Keeps the guard in `table inet exitpool`.
 #[derive(Debug)]
 pub struct Nftables {
-    program: String,
-    deadline: Duration,
+    nft: Tool,
     listener: Option<Listener>,
-    deaf: Once,
     read: Mutex<Option<Read>>,
 }
 
@@ -60,58 +48,29 @@ struct Read {
 impl Nftables {
     /// Makes the driver for the network namespace of the calling thread, from within a tokio runtime.
     pub fn new() -> Self {
-        let listener = Listener::open().inspect_err(|error| {
-            tracing::warn!(%error, "cannot hear of changes of the firewall: they are found by the resync");
-        });
-        Self {
-            program: NFT.to_owned(),
-            deadline: DEADLINE,
-            listener: listener.ok(),
-            deaf: Once::new(),
-            read: Mutex::default(),
-        }
+        Self { nft: Tool::new("nft"), listener: Listener::open_or_warn(), read: Mutex::default() }
     }
 
     /// Reads our table; `None` when there is none.
     pub(super) async fn read(&self) -> Result<Option<Canonical>, FirewallError> {
         let table = ["-j", "list", "table", compile::FAMILY_NAME, compile::TABLE];
-        let output = self.nft(&table, b"").await?;
-        match judge(&output) {
-            Ok(()) => {}
+        let listed = match self.nft.run(&table, b"").await {
+            Ok(listed) => listed,
             Err(FirewallError::Refused { stderr, .. }) if is_absent(&stderr) => return Ok(None),
             Err(error) => return Err(error),
-        }
-        let listing: Value = serde_json::from_slice(&output.stdout).map_err(unreadable)?;
-        Canonical::read(listing).map(Some).map_err(unreadable)
+        };
+        let listing: Value = serde_json::from_slice(&listed)
+            .map_err(|error| self.nft.unreadable(format_args!("it is no JSON: {error}")))?;
+        Canonical::read(listing).map(Some).map_err(|error| self.nft.unreadable(error))
     }
 
     async fn commit(&self, transaction: &Value) -> Result<(), FirewallError> {
-        let output = self.nft(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await?;
-        judge(&output)
-    }
-
-    async fn nft(&self, args: &[&str], stdin: &[u8]) -> Result<Output, FirewallError> {
-        command::run(&self.program, args, stdin, self.deadline).await.map_err(|error| match error {
-            CommandError::Start { source, .. } => FirewallError::Missing { tool: NFT, source },
-            CommandError::Talk { source, .. } => FirewallError::Talk { tool: NFT, source },
-            CommandError::Deadline { deadline, .. } => {
-                FirewallError::Deadline { tool: NFT, seconds: deadline.as_secs() }
-            }
-        })
+        self.nft.run(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await.map(|_| ())
     }
 
     async fn compare(&self, wanted: &Guard) -> Result<Observation<ObservedGuard>, FirewallError> {
         let Some(seen) = self.read().await? else { return Ok(Observation::Absent) };
-        let compiled = compile::canonical(wanted).map_err(unreadable)?;
-        if seen == compiled {
-            return Ok(Observation::Present(ObservedGuard::Exact(wanted.clone())));
-        }
-        if let Some(other) = compile::decompile(&seen)
-            && compile::canonical(&other).is_ok_and(|compiled| compiled == seen)
-        {
-            return Ok(Observation::Present(ObservedGuard::Exact(other)));
-        }
-        Ok(Observation::Present(ObservedGuard::Altered(differences::between(&compiled, &seen))))
+        compare::judge(wanted, &seen).map(Observation::Present).map_err(|error| self.nft.unreadable(error))
     }
 
     /// How many transactions were heard of; `None` where none can be heard.
@@ -134,7 +93,7 @@ impl Nftables {
     /// Something may refer to what has to go in a way that is not understood here, and a table that cannot be mended
     /// must not stay as it is. Established connections then stall for a moment.
     async fn update(&self, guard: &Guard, seen: &Canonical) -> Result<(), FirewallError> {
-        let wanted = compile::canonical(guard).map_err(unreadable)?;
+        let wanted = compile::canonical(guard).map_err(|error| self.nft.unreadable(error))?;
         match self.commit(&transaction::update(guard, &wanted, seen)).await {
             Err(error @ FirewallError::Refused { .. }) => {
                 tracing::warn!(error = chain(&error), "the table cannot be changed from within and is made anew");
@@ -188,60 +147,32 @@ impl Firewall for Nftables {
 
     /// Wakes on every transaction of nftables in this network namespace: others', and our own as well.
     async fn changed(&self) {
-        let Some(listener) = &self.listener else { return std::future::pending().await };
-        match listener.changed().await {
-            Ok(authors) => tracing::debug!(?authors, "the firewall was changed"),
-            Err(error) => {
-                self.deaf.call_once(|| {
-                    tracing::error!(%error, "cannot hear of changes of the firewall any more: the resync finds them");
-                });
-                std::future::pending().await
-            }
+        match &self.listener {
+            Some(listener) => listener.news().await,
+            None => std::future::pending().await,
         }
     }
 }
 
-/// Says what an ended nft means; its exit status alone does not.
-fn judge(output: &Output) -> Result<(), FirewallError> {
-    if output.status.signal().is_some() {
-        return Err(FirewallError::Crashed { tool: NFT, status: output.status });
-    }
-    let stderr: String = output.stderr.chars().take(MAX_STDERR_CHARS).collect();
-    // Without rights nft may go on with an empty cache, and list nothing. A single command that is not permitted is
-    // another thing: somebody owns the table.
-    if ["you must be root", "cache initialization failed: Operation not permitted"].iter().any(|it| stderr.contains(it))
-    {
-        return Err(FirewallError::Forbidden { tool: NFT, stderr: first_line(&stderr) });
-    }
-    if output.status.success() { Ok(()) } else { Err(FirewallError::Refused { tool: NFT, stderr }) }
-}
+impl Form for Canonical {
+    type Error = CanonicalError;
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    fn of(guard: &Guard) -> Result<Self, CanonicalError> {
+        compile::canonical(guard)
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        compile::decompile(self)
+    }
+
+    fn differences(&self, seen: &Self) -> Vec<String> {
+        differences::between(self, seen)
+    }
 }
 
 /// ENOENT is how nft says that the table is not there.
 fn is_absent(stderr: &str) -> bool {
-    first_line(stderr).contains("No such file or directory")
-}
-
-fn unreadable(error: impl Into<Misread>) -> FirewallError {
-    FirewallError::Unreadable { tool: NFT, what: error.into().0 }
-}
-
-/// In words, what was wrong with an answer.
-struct Misread(String);
-
-impl From<serde_json::Error> for Misread {
-    fn from(error: serde_json::Error) -> Self {
-        Self(format!("it is no JSON: {error}"))
-    }
-}
-
-impl From<CanonicalError> for Misread {
-    fn from(error: CanonicalError) -> Self {
-        Self(error.to_string())
-    }
+    tool::first_line(stderr).contains("No such file or directory")
 }
 
 #[cfg(test)]

@@ -1,27 +1,47 @@
 //! Chooses the driver that the desired state names, or that this host has. It never falls back to none by itself.
+//!
+//! What a host has is found out first, and the choice made from that alone, with its reason.
 
 use std::sync::Arc;
 
+use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::none::NoFirewall;
+use super::takeover::{Entries, Keeps, taking_over};
+use super::tool::Tool;
+use super::ufw::{Front, Ufw};
 use super::unavailable::Unavailable;
 use super::{Firewall, FirewallError};
 use crate::desired::DriverChoice;
 use crate::error::chain;
 
-/// Makes the driver that was chosen; `auto` is nftables, where it works.
+/// Makes the driver that was chosen. What another driver of ours left behind goes once this one's guard stands.
 ///
 /// The driver works in the network namespace of the calling thread, and needs a tokio runtime.
 pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallError> {
-    let driver: Arc<dyn Firewall> = match choice {
-        DriverChoice::None => Arc::new(NoFirewall::after(working_nftables().await.ok())),
-        DriverChoice::Auto | DriverChoice::Nftables => Arc::new(working_nftables().await?),
-        DriverChoice::Iptables => return Err(FirewallError::Unavailable("iptables")),
-        DriverChoice::Ufw => return Err(FirewallError::Unavailable("ufw")),
+    let chosen = match choice {
+        DriverChoice::Auto => automatic().await?,
+        DriverChoice::None => Chosen::alone(NoFirewall, Keeps::Nothing),
+        DriverChoice::Nftables => Chosen::alone(working_nftables().await?, Keeps::Nftables),
+        DriverChoice::Iptables => of_iptables(working_iptables().await?),
+        DriverChoice::Ufw => behind_ufw(working_ufw().await?).await?,
         DriverChoice::Firewalld => return Err(FirewallError::Unavailable("firewalld")),
     };
-    tracing::info!(driver = driver.name(), ?choice, "firewall driver chosen");
-    Ok(driver)
+    tracing::info!(driver = chosen.driver.name(), ?choice, "firewall driver chosen");
+    Ok(taking_over(chosen.driver, chosen.keeps, chosen.entries).await)
+}
+
+/// A driver, and what of ours is its own.
+struct Chosen {
+    driver: Arc<dyn Firewall>,
+    keeps: Keeps,
+    entries: Entries,
+}
+
+impl Chosen {
+    fn alone(driver: impl Firewall + 'static, keeps: Keeps) -> Self {
+        Self { driver: Arc::new(driver), keeps, entries: Entries::Nowhere }
+    }
 }
 
 /// Stands in for the driver before there is a desired state to choose it.
@@ -34,17 +54,109 @@ pub fn unavailable(choice: DriverChoice, why: String) -> Arc<dyn Firewall> {
     Arc::new(Unavailable::new(choice.name(), why))
 }
 
+/// Another firewall that rules on this host, and whose default deny the guard does not lift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manager {
+    Ufw,
+    Firewalld,
+}
+
+/// Takes the guard that works here, behind ufw where ufw is in force; says why.
+async fn automatic() -> Result<Chosen, FirewallError> {
+    match manager().await {
+        Some(Manager::Ufw) => match working_ufw().await {
+            Ok(front) => {
+                tracing::info!("auto: ufw is in force, so consumers need entries in it");
+                return behind_ufw(front).await;
+            }
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "ufw is in force and cannot be told: consumers reach a port only if it allows it, see docs/firewall.md"
+            ),
+        },
+        Some(Manager::Firewalld) => tracing::warn!(
+            "firewalld is running: consumers reach a port only if it allows it as well, see docs/firewall.md"
+        ),
+        None => {}
+    }
+    guard().await
+}
+
+/// Takes nftables where it works, and iptables elsewhere; says why.
+async fn guard() -> Result<Chosen, FirewallError> {
+    let unusable = match working_nftables().await {
+        Ok(driver) => {
+            tracing::info!("auto: nftables works here");
+            return Ok(Chosen::alone(driver, Keeps::Nftables));
+        }
+        Err(error) => error,
+    };
+    match working_iptables().await {
+        Ok(driver) => {
+            tracing::info!(reason = chain(&unusable), "auto: nftables does not work here, and iptables does");
+            Ok(of_iptables(driver))
+        }
+        // A process without rights has neither; on a host without tools, both are named.
+        Err(_) if matches!(unusable, FirewallError::Forbidden { .. }) => Err(unusable),
+        Err(error) => Err(FirewallError::NotChosen(format!(
+            "this host has no firewall that works: install nftables, or iptables and ipset ({}; {})",
+            chain(&unusable),
+            chain(&error)
+        ))),
+    }
+}
+
+/// Finds out which other firewall is in force: in the kernel, or on its bus, for a setting alone proves nothing.
+async fn manager() -> Option<Manager> {
+    if Tool::new("firewall-cmd").run(&["--state"], b"").await.is_ok() {
+        return Some(Manager::Firewalld);
+    }
+    let filter = Iptables::of_the_host().await.ok()?.saved("filter").await.ok()?;
+    filter.iter().any(|save| save.lines().any(|line| line.starts_with(":ufw-user-input "))).then_some(Manager::Ufw)
+}
+
+fn of_iptables(driver: Iptables) -> Chosen {
+    let keeps = Keeps::Iptables(driver.flavour());
+    Chosen::alone(driver, keeps)
+}
+
+async fn behind_ufw(front: Front) -> Result<Chosen, FirewallError> {
+    let guard = guard().await?;
+    Ok(Chosen { driver: Arc::new(Ufw::new(guard.driver, front)), entries: Entries::Ufw, ..guard })
+}
+
 /// Refuses a host that has no nft or a process that may not use it.
 ///
 /// A table that cannot be read is no reason: the next observation says so, and somebody can put it right meanwhile.
 async fn working_nftables() -> Result<Nftables, FirewallError> {
     let driver = Nftables::new();
-    match driver.read().await {
-        Ok(_) => {}
-        Err(error @ (FirewallError::Missing { .. } | FirewallError::Forbidden { .. })) => return Err(error),
-        Err(error) => tracing::warn!(error = chain(&error), "nftables is chosen, but cannot be read now"),
-    }
+    tolerate(driver.read().await.map(drop))?;
     Ok(driver)
+}
+
+/// Likewise, a host that lacks one of the tools of iptables.
+async fn working_iptables() -> Result<Iptables, FirewallError> {
+    let driver = Iptables::of_the_host().await?;
+    tolerate(driver.read().await.map(drop))?;
+    Ok(driver)
+}
+
+/// Likewise, a host without ufw, and a process that is not root.
+async fn working_ufw() -> Result<Front, FirewallError> {
+    let front = Front::of_the_host().await?;
+    tolerate(front.works().await)?;
+    Ok(front)
+}
+
+fn tolerate(read: Result<(), FirewallError>) -> Result<(), FirewallError> {
+    match read {
+        Err(error @ (FirewallError::Missing { .. } | FirewallError::Forbidden { .. })) => Err(error),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the firewall is there, but cannot be read now");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -58,13 +170,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn drivers_that_are_not_built_are_refused_by_name() {
-        for (choice, name) in
-            [(DriverChoice::Iptables, "iptables"), (DriverChoice::Ufw, "ufw"), (DriverChoice::Firewalld, "firewalld")]
-        {
-            let Err(error) = select(choice).await else { panic!("{name} was chosen") };
-            assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
-            assert_eq!(error.retry(), Retry::Never);
-        }
+    async fn a_driver_that_is_not_built_is_refused_by_name() {
+        let Err(error) = select(DriverChoice::Firewalld).await else { panic!("firewalld was chosen") };
+        assert!(error.to_string().contains("`firewalld`"), "{error}");
+        assert_eq!(error.retry(), Retry::Never);
     }
 }

@@ -1,5 +1,9 @@
-//! The nftables driver with the real nft, in network namespaces of its own.
+//! The firewall drivers with the real tools, in network namespaces of their own.
 
+mod iptables;
 mod lab;
+mod nftables;
+mod select;
 mod tamper;
 mod traffic;
+mod ufw;

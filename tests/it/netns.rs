@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::support::skip;
+use crate::support::{is_installed, skip};
 
 /// A network namespace, kept by a process that ends when this value, or the test's process, is gone.
 pub struct Netns {
@@ -100,9 +100,4 @@ impl Drop for Netns {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
     }
-}
-
-fn is_installed(tool: &str) -> bool {
-    let script = format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool}");
-    Command::new("sh").args(["-c", &script]).output().is_ok_and(|output| output.status.success())
 }

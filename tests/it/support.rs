@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ pub use super::committed::generated;
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "skipped in CI: {reason}");
     eprintln!("skipped: {reason}");
+}
+
+/// Whether a program is in the path, or where administrators' programs are.
+pub fn is_installed(tool: &str) -> bool {
+    let script = format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool}");
+    Command::new("sh").args(["-c", &script]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Runs something on a thread that is inside a named network namespace.

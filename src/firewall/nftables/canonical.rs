@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::interval::{Interval, Intervals};
+use crate::firewall::interval::{Interval, Intervals};
 
 /// The properties of an object, without its name, its table and its handle.
 pub type Properties = BTreeMap<String, Value>;

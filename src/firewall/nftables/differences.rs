@@ -1,16 +1,13 @@
 //! Says in which ways a table that was read is not the one that was wanted, one sentence each, for an operator.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::canonical::{Canonical, Chain, Properties, Rule, Set};
-use super::interval::Intervals;
+use super::canonical::{Canonical, Chain, Properties, Set};
 use super::pretty;
-
-/// How many differences of one sort are spelt out; the rest is counted.
-const MAX_SHOWN: usize = 10;
+use crate::firewall::compare::{self, capped, pairs};
+use crate::firewall::interval::Intervals;
 
 /// What stands in the table and should not, and what should and does not.
 pub fn between(wanted: &Canonical, seen: &Canonical) -> Vec<String> {
@@ -70,34 +67,10 @@ fn chain(name: &str, wanted: Option<&Chain>, seen: Option<&Chain>) -> Vec<String
         (Some(wanted), Some(seen)) => {
             let place = format!("chain {name}");
             let mut found = properties(&place, &wanted.properties, &seen.properties);
-            found.extend(rules(&place, &wanted.rules, &seen.rules));
+            found.extend(compare::rules(&place, (&wanted.rules, &seen.rules), pretty::rule));
             found
         }
     }
-}
-
-/// Compares two lists of rules: there are few wanted ones, and any number of others.
-fn rules(place: &str, wanted: &[Rule], seen: &[Rule]) -> Vec<String> {
-    let foreign = unmatched(seen, wanted).map(|(at, rule)| format!("rule {at} \"{}\" is not ours", pretty::rule(rule)));
-    let mut found = capped(place, foreign.collect());
-    let missing = unmatched(wanted, seen).map(|(at, rule)| format!("rule {at} \"{}\" is missing", pretty::rule(rule)));
-    found.extend(capped(place, missing.collect()));
-    if found.is_empty() && wanted != seen {
-        found.push(format!("{place}: its rules stand in another order"));
-    }
-    found
-}
-
-/// The rules of `these` that have no counterpart in `those`, each with its place, counted from one.
-fn unmatched<'a>(these: &'a [Rule], those: &'a [Rule]) -> impl Iterator<Item = (usize, &'a Rule)> {
-    let mut left: Vec<&Rule> = those.iter().collect();
-    (1..).zip(these).filter(move |(_, rule)| match left.iter().position(|other| other == rule) {
-        Some(at) => {
-            left.remove(at);
-            false
-        }
-        None => true,
-    })
 }
 
 fn properties(place: &str, wanted: &Properties, seen: &Properties) -> Vec<String> {
@@ -111,25 +84,6 @@ fn properties(place: &str, wanted: &Properties, seen: &Properties) -> Vec<String
         (None, seen) => format!("{key} {} should not be there", seen.map_or_else(String::new, compact)),
     });
     capped(place, sentences.collect())
-}
-
-/// Puts the place before each sentence, and counts those that would be too many.
-fn capped(place: &str, mut sentences: Vec<String>) -> Vec<String> {
-    let more = sentences.len().saturating_sub(MAX_SHOWN);
-    sentences.truncate(MAX_SHOWN);
-    sentences.extend((more > 0).then(|| format!("and {more} more of this sort")));
-    sentences.iter().map(|sentence| format!("{place}: {sentence}")).collect()
-}
-
-/// Walks through two maps by the union of their keys.
-fn pairs<'a, K: Ord, V>(
-    left: &'a BTreeMap<K, V>,
-    right: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
-    let mut keys: Vec<&K> = left.keys().chain(right.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys.into_iter().map(|key| (key, left.get(key), right.get(key)))
 }
 
 /// A word as it is, anything else as JSON.

@@ -1,15 +1,15 @@
 //! Tests of the driver that need no firewall: the laws of compiling, listings of real nfts, and a broken tool.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::firewall::model::Ports;
+use crate::firewall::tests::{guards, scripted};
 
 const LISTED: &str = include_str!("../../../tests/fixtures/nftables/listed-by-1.0.6.json");
 const DORMANT: &str = include_str!("../../../tests/fixtures/nftables/dormant-listed-by-1.0.6.json");
@@ -127,43 +127,6 @@ fn what_is_no_listing_is_refused() {
     }
 }
 
-fn merged_networks() -> impl Strategy<Value = Vec<IpNet>> {
-    let v4 = prop::collection::vec((any::<u32>(), 0_u8..=32), 0..8);
-    let v6 = prop::collection::vec((any::<u128>(), 0_u8..=128), 0..8);
-    (v4, v6).prop_map(|(v4, v6)| {
-        let v4 = v4.into_iter().map(|(bits, len)| IpNet::V4(Ipv4Net::new(bits.into(), len).unwrap().trunc()));
-        let v6 = v6.into_iter().map(|(bits, len)| IpNet::V6(Ipv6Net::new(bits.into(), len).unwrap().trunc()));
-        let mut networks = IpNet::aggregate(&v4.chain(v6).collect());
-        networks.sort_unstable();
-        networks
-    })
-}
-
-fn merged_ports() -> impl Strategy<Value = Vec<Ports>> {
-    // Disjoint and not adjacent by being every third port.
-    prop::collection::vec((0_u16..21_000, any::<bool>()), 0..8).prop_map(|starts| {
-        let starts: BTreeSet<(u16, bool)> = starts.into_iter().collect();
-        let mut ports: Vec<Ports> =
-            starts.into_iter().map(|(n, two)| Ports { first: 3 * n + 1, last: 3 * n + 1 + u16::from(two) }).collect();
-        ports.dedup_by_key(|range| range.first);
-        ports
-    })
-}
-
-prop_compose! {
-    fn guards()(
-        socks_ports in merged_ports(),
-        socks_allow in merged_networks(),
-        panel_port in any::<Option<u16>>(),
-        panel_allow in merged_networks(),
-        control in any::<Option<(u16, u16)>>(),
-        icmp_per_second in any::<u32>(),
-    ) -> Guard {
-        let control_ports = control.map(|(a, b)| Ports { first: a.min(b), last: a.max(b) });
-        Guard { socks_ports, socks_allow, panel_port, panel_allow, control_ports, icmp_per_second }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -188,22 +151,8 @@ struct Broken {
 }
 
 fn broken(script: &str) -> Broken {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("nft");
-    fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = ready ] && exit\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    // Another test that forked while the script was open for writing holds it, until its own child has begun.
-    while std::process::Command::new(&path).arg("ready").status().is_err() {
-        std::thread::yield_now();
-    }
-    let driver = Nftables {
-        program: path.to_str().unwrap().to_owned(),
-        deadline: Duration::from_secs(30),
-        listener: None,
-        read: Mutex::default(),
-        deaf: Once::new(),
-    };
-    Broken { driver, _directory: directory }
+    let (nft, directory) = scripted("nft", script);
+    Broken { driver: Nftables { nft, listener: None, read: Mutex::default() }, _directory: directory }
 }
 
 /// A tool that cannot be understood says nothing about the firewall, and nothing is changed on its word.
@@ -230,7 +179,7 @@ async fn a_broken_tool_is_unknown_and_never_absent() {
 #[tokio::test]
 async fn a_tool_that_hangs_is_given_up() {
     let mut nft = broken("exec sleep 1000");
-    nft.driver.deadline = Duration::from_millis(50);
+    nft.driver.nft.deadline = Duration::from_millis(50);
     let observed = nft.driver.observe(&listed_guard()).await;
     assert!(observed.unknown().is_some_and(|why| why.contains("did not end within")), "{observed:?}");
 }
@@ -238,7 +187,7 @@ async fn a_tool_that_hangs_is_given_up() {
 #[tokio::test]
 async fn a_missing_tool_says_what_to_do() {
     let mut nft = broken("true");
-    nft.driver.program = "exitpool-no-such-nft".to_owned();
+    nft.driver.nft.program = "exitpool-no-such-nft".to_owned();
     let error = nft.driver.apply(&listed_guard()).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot run nft: install it, or choose another firewall.driver");
     assert!(nft.driver.observe(&listed_guard()).await.unknown().is_some());
@@ -262,7 +211,7 @@ async fn a_table_that_cannot_be_mended_is_made_anew() {
         fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nftables/tampered-listed-by-1.0.6.json"),
     ));
     nft.driver.apply(&listed_guard()).await.unwrap();
-    let got = fs::read_to_string(std::path::Path::new(&nft.driver.program).with_file_name("got")).unwrap();
+    let got = fs::read_to_string(std::path::Path::new(&nft.driver.nft.program).with_file_name("got")).unwrap();
     let transactions: Vec<Value> = got.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let wanted = compile::canonical(&listed_guard()).unwrap();
     let expected =

@@ -4,12 +4,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use exitpool::firewall::Firewall;
+use exitpool::firewall::iptables::{Flavour, Iptables};
 use exitpool::firewall::model::{Guard, Ports};
 use exitpool::firewall::nftables::Nftables;
 use exitpool::observe::{Observation, ObservedGuard};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::netns::Netns;
+use crate::support::{is_installed, skip};
 
 /// Long enough for any packet that comes at all.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,8 +25,75 @@ pub const FRIEND: [&str; 2] = ["10.200.1.10", "fd00:200:1::10"];
 /// The client's addresses that may see the status page, and nothing else.
 pub const STRANGER: [&str; 2] = ["10.200.1.12", "fd00:200:1::12"];
 
+/// The drivers that keep a guard of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Nftables,
+    IptablesNft,
+    IptablesLegacy,
+}
+
+impl Kind {
+    /// Makes the driver, for the network namespace of the calling thread.
+    pub fn driver(self) -> Box<dyn Firewall> {
+        match self {
+            Self::Nftables => Box::new(Nftables::new()),
+            Self::IptablesNft => Box::new(Iptables::of(Flavour::Nft)),
+            Self::IptablesLegacy => Box::new(Iptables::of(Flavour::Legacy)),
+        }
+    }
+
+    fn tools(self) -> &'static [&'static str] {
+        match self {
+            Self::Nftables => &["nft"],
+            Self::IptablesNft => &["nft", "iptables-nft", "ipset"],
+            Self::IptablesLegacy => &["nft", "iptables-legacy", "ipset"],
+        }
+    }
+
+    /// What makes `ipt` and `ip6t` this kind's tools in a script.
+    fn prelude(self) -> &'static str {
+        match self {
+            Self::Nftables => "",
+            Self::IptablesNft => {
+                "ipt() { iptables-nft -t mangle \"$@\"; }; ip6t() { ip6tables-nft -t mangle \"$@\"; };"
+            }
+            Self::IptablesLegacy => {
+                "ipt() { iptables-legacy -t mangle \"$@\"; }; ip6t() { ip6tables-legacy -t mangle \"$@\"; };"
+            }
+        }
+    }
+}
+
+/// Makes a test of each driver out of a function that takes a lab.
+macro_rules! on_each_driver {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use crate::firewall::lab::{Kind, Lab};
+
+            #[test]
+            fn nftables() {
+                Lab::new(Kind::Nftables).iter().for_each(super::$name);
+            }
+
+            #[test]
+            fn iptables_nft() {
+                Lab::new(Kind::IptablesNft).iter().for_each(super::$name);
+            }
+
+            #[test]
+            fn iptables_legacy() {
+                Lab::new(Kind::IptablesLegacy).iter().for_each(super::$name);
+            }
+        }
+    )+};
+}
+pub(super) use on_each_driver;
+
 /// Two namespaces and the cable between them.
 pub struct Lab {
+    /// Which driver guards the host.
+    pub kind: Kind,
     /// The host under guard.
     pub host: Netns,
     /// Everybody else.
@@ -33,8 +102,12 @@ pub struct Lab {
 
 impl Lab {
     /// Lays the cable; `None`, with the reason on standard error, where namespaces cannot be made.
-    pub fn new() -> Option<Self> {
-        let lab = Self { host: Netns::new()?, client: Netns::new()? };
+    pub fn new(kind: Kind) -> Option<Self> {
+        if let Some(missing) = kind.tools().iter().find(|tool| !is_installed(tool)) {
+            skip(&format!("{missing} is not installed"));
+            return None;
+        }
+        let lab = Self { kind, host: Netns::new()?, client: Netns::new()? };
         lab.host.sh(&format!("ip link add h0 type veth peer name c0 netns {}", lab.client.pid()));
         let address = |address: &str| match address.contains(':') {
             true => format!("{address}/64 nodad"),
@@ -53,13 +126,38 @@ impl Lab {
 
     /// Puts a guard in place on the host, and sees that it is exactly that.
     pub fn apply(&self, guard: &Guard) {
-        self.host.block_on(async || Nftables::new().apply(guard).await).unwrap();
+        self.put(guard);
         assert_eq!(self.observe(guard), exact(guard));
+    }
+
+    /// Puts a guard in place, unseen.
+    pub fn put(&self, guard: &Guard) {
+        self.host.block_on(async || self.kind.driver().apply(guard).await).unwrap();
+    }
+
+    /// Removes the guard.
+    pub fn remove(&self) {
+        self.host.block_on(async || self.kind.driver().remove().await).unwrap();
+    }
+
+    /// Runs a script on the host, in which `ipt` and `ip6t` are the tools of its flavour.
+    pub fn tamper(&self, script: &str) {
+        self.host.sh(&format!("{}{script}", self.kind.prelude()));
+    }
+
+    /// Everything that stands in any firewall of the host, without what only says when it was listed.
+    pub fn everything(&self) -> String {
+        let listing = match self.kind {
+            Kind::Nftables => "nft list ruleset",
+            Kind::IptablesNft => "iptables-nft-save; ip6tables-nft-save; ipset save | sort",
+            Kind::IptablesLegacy => "iptables-legacy-save; ip6tables-legacy-save; ipset save | sort; nft list ruleset",
+        };
+        self.host.sh(&format!("{{ {listing}; }} | sed '/^#/d; s/ \\[[0-9:]*\\]$//'"))
     }
 
     /// Reads the guard back.
     pub fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        self.host.block_on(async || Nftables::new().observe(wanted).await)
+        self.host.block_on(async || self.kind.driver().observe(wanted).await)
     }
 
     /// Listens on ports of the host, on all its addresses.

@@ -1,132 +1,34 @@
-//! Whatever somebody does to our table is seen, named and mended; what they do to theirs is not ours.
+//! What is the same for all drivers: what somebody does to ours is seen, named and mended, what they do to theirs is not
+//! ours, and a guard is what it says however large it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use exitpool::desired::DriverChoice;
 use exitpool::firewall::model::{Guard, Ports};
-use exitpool::firewall::nftables::Nftables;
-use exitpool::firewall::{Firewall, select};
 use exitpool::observe::{Observation, ObservedGuard};
 
-use super::lab::{Lab, PATIENCE, exact, guard};
-use crate::netns::Netns;
+use super::lab::{FRIEND, HOST, Kind, Lab, PATIENCE, connects, exact, guard, is_dropped, on_each_driver};
+
+on_each_driver!(
+    what_is_not_ours_is_neither_seen_nor_touched,
+    a_whitelist_that_is_emptied_closes,
+    a_guard_grows_to_ten_thousand_networks_and_shrinks_again,
+    guards_at_the_edges_are_what_they_say,
+    a_change_is_heard,
+);
 
 /// What somebody did, and what an operator must read of it.
-struct Tampering {
-    script: &'static str,
-    said: &'static [&'static str],
+pub struct Tampering {
+    pub script: &'static str,
+    pub said: &'static [&'static str],
 }
 
-/// Makes `$1` the handle of the rule whose comment is named.
-macro_rules! with_handle {
-    ($comment:literal, $command:literal) => {
-        concat!("set -- $(nft -a list chain inet exitpool guard | sed -n 's/.*", $comment, ".*handle //p'); ", $command)
-    };
-}
-
-const TAMPERINGS: &[Tampering] = &[
-    Tampering {
-        script: with_handle!("exitpool:reply", "nft delete rule inet exitpool guard handle $1"),
-        said: &[r#"chain guard: rule 2 "ct direction reply accept comment exitpool:reply" is missing"#],
-    },
-    Tampering {
-        script: "nft insert rule inet exitpool guard tcp dport 40000 accept",
-        said: &[r#"chain guard: rule 1 "tcp dport 40000 accept" is not ours"#],
-    },
-    Tampering {
-        script: "nft add rule inet exitpool guard tcp dport 22 drop",
-        said: &[r#"chain guard: rule 10 "tcp dport 22 drop" is not ours"#],
-    },
-    Tampering {
-        script: with_handle!(
-            "exitpool:control",
-            "nft replace rule inet exitpool guard handle $1 tcp dport 40000-40099 accept"
-        ),
-        said: &[
-            r#"chain guard: rule 4 "tcp dport 40000-40099 accept" is not ours"#,
-            r#"chain guard: rule 4 "tcp dport 40000-40099 counter drop comment exitpool:control" is missing"#,
-        ],
-    },
-    Tampering {
-        script: with_handle!(
-            "exitpool:lo",
-            "nft delete rule inet exitpool guard handle $1; nft add rule inet exitpool guard iif lo accept comment '\"exitpool:lo\"'"
-        ),
-        said: &["chain guard: its rules stand in another order"],
-    },
-    Tampering {
-        script: "nft flush chain inet exitpool socks",
-        said: &[
-            r#"chain socks: rule 1 "ip saddr @socks4 return" is missing"#,
-            r#"chain socks: rule 2 "ip6 saddr @socks6 return" is missing"#,
-            r#"chain socks: rule 3 "counter drop comment exitpool:socks-deny" is missing"#,
-        ],
-    },
-    Tampering {
-        script: "nft add chain inet exitpool guard '{ policy drop; }'",
-        said: &["chain guard: policy is drop instead of accept"],
-    },
-    Tampering {
-        script: "nft add chain inet exitpool extra; nft add rule inet exitpool extra accept; nft add rule inet exitpool guard jump extra",
-        said: &["chain extra is not ours", r#"chain guard: rule 10 "jump extra" is not ours"#],
-    },
-    Tampering {
-        script: "nft add chain inet exitpool early '{ type filter hook prerouting priority -300; policy accept; }'",
-        said: &["chain early is not ours"],
-    },
-    Tampering {
-        script: "nft add set inet exitpool friends '{ type ipv4_addr; }'; nft add rule inet exitpool guard ip saddr @friends accept",
-        said: &["set friends is not ours", r#"chain guard: rule 10 "ip saddr @friends accept" is not ours"#],
-    },
-    Tampering {
-        script: "nft add counter inet exitpool seen; nft add rule inet exitpool guard counter name seen",
-        said: &[r#"chain guard: rule 10 "{"counter":"seen"}" is not ours"#, "counter seen is not ours"],
-    },
-    Tampering {
-        script: "nft add map inet exitpool ways '{ type inet_service : verdict; }'; nft add element inet exitpool ways '{ 30000 : jump panel }'",
-        said: &["map ways is not ours"],
-    },
-    Tampering {
-        script: "nft add chain inet exitpool extra; nft add map inet exitpool ways '{ type inet_service : verdict; }'; nft add element inet exitpool ways '{ 1 : jump extra }'; nft add rule inet exitpool guard tcp dport vmap @ways",
-        said: &[
-            "chain extra is not ours",
-            r#"chain guard: rule 10 "{"vmap":{"data":"@ways","key":{"payload":{"field":"dport","protocol":"tcp"}}}}" is not ours"#,
-            "map ways is not ours",
-        ],
-    },
-    Tampering {
-        script: "nft add quota inet exitpool enough over 1 mbytes; nft add limit inet exitpool slow rate 1/second",
-        said: &["limit slow is not ours", "quota enough is not ours"],
-    },
-    Tampering {
-        script: "nft add table inet exitpool '{ flags dormant; }'",
-        said: &["table is dormant: none of its rules is in force"],
-    },
-    Tampering {
-        script: "nft flush table inet exitpool; nft delete set inet exitpool socks4",
-        said: &["set socks4 is missing"],
-    },
-    Tampering {
-        script: "nft flush table inet exitpool; nft delete set inet exitpool socks6; nft add set inet exitpool socks6 '{ type ipv6_addr; flags interval, timeout; }'",
-        said: &[
-            r#"set socks6: flags are ["interval","timeout"] instead of ["interval"]"#,
-            "set socks6: fd00:200:1::10 is missing",
-        ],
-    },
-    Tampering {
-        script: "nft flush table inet exitpool; nft delete chain inet exitpool guard; nft add chain inet exitpool guard '{ type filter hook input priority 0; policy accept; }'",
-        said: &["chain guard: hook is input instead of prerouting", "chain guard: prio is 0 instead of -145"],
-    },
-];
-
-#[test]
-fn tampering_is_named_and_mended() {
-    let Some(lab) = Lab::new() else { return };
+/// Does one after the other.
+pub fn named_and_mended(lab: &Lab, tamperings: &[Tampering]) {
     let wanted = guard();
     lab.apply(&wanted);
-    for Tampering { script, said } in TAMPERINGS {
-        lab.host.sh(script);
+    for Tampering { script, said } in tamperings {
+        lab.tamper(script);
         let Observation::Present(ObservedGuard::Altered(differences)) = lab.observe(&wanted) else {
             panic!("{script}: {:?}", lab.observe(&wanted));
         };
@@ -137,66 +39,53 @@ fn tampering_is_named_and_mended() {
     }
 }
 
-#[test]
-fn what_could_be_ours_is_read_as_the_guard_it_is() {
-    let Some(lab) = Lab::new() else { return };
+fn what_is_not_ours_is_neither_seen_nor_touched(lab: &Lab) {
     let wanted = guard();
-    lab.apply(&wanted);
-
-    lab.host.sh("nft add element inet exitpool socks4 '{ 198.51.100.0/24 }'");
-    let opened =
-        Guard { socks_allow: vec!["10.200.1.10/32", "198.51.100.0/24", "fd00:200:1::10/128"].networks(), ..guard() };
-    assert_eq!(lab.observe(&wanted), exact(&opened));
-    lab.apply(&wanted);
-
-    lab.host.sh("nft flush set inet exitpool panel4");
-    let closed = Guard { panel_allow: vec!["fd00:200:1::12/128"].networks(), ..guard() };
-    assert_eq!(lab.observe(&wanted), exact(&closed));
-    lab.apply(&wanted);
-
-    lab.host.sh(with_handle!("exitpool:control", "nft delete rule inet exitpool guard handle $1"));
-    assert_eq!(lab.observe(&wanted), exact(&Guard { control_ports: None, ..guard() }));
-    lab.apply(&wanted);
-}
-
-#[test]
-fn a_table_that_is_gone_is_absent() {
-    let Some(lab) = Lab::new() else { return };
-    let wanted = guard();
-    assert_eq!(lab.observe(&wanted), Observation::Absent);
-    for script in ["nft delete table inet exitpool", "nft flush ruleset"] {
-        lab.apply(&wanted);
-        lab.host.sh(script);
-        assert_eq!(lab.observe(&wanted), Observation::Absent, "{script}");
-    }
-    lab.apply(&wanted);
-    lab.host.block_on(async || {
-        let driver = Nftables::new();
-        driver.remove().await.unwrap();
-        driver.remove().await.unwrap();
+    lab.tamper(match lab.kind {
+        Kind::Nftables => {
+            "nft add table inet exitpool2; nft add chain inet exitpool2 c; nft add rule inet exitpool2 c counter drop;
+             nft add table ip exitpool; nft add counter ip exitpool n; nft add table inet others '{ flags dormant; }'"
+        }
+        Kind::IptablesNft | Kind::IptablesLegacy => {
+            "for run in ipt ip6t; do
+                $run -N EXITPOOL2; $run -A EXITPOOL2 -p tcp --dport 30000 -j ACCEPT
+                $run -A PREROUTING -m comment --comment 'exitpool:jump' -j EXITPOOL2
+                $run -A PREROUTING -p udp -m comment --comment 'a \"quoted\" one' -j MARK --set-mark 7
+                $run -A FORWARD -p tcp -j DROP
+            done
+            ipset create exitpool2 hash:net; ipset add exitpool2 10.9.0.0/16; ipset create other list:set
+            ipt -A EXITPOOL2 -m set --match-set exitpool2 src -j DROP"
+        }
     });
-    assert_eq!(lab.host.sh("nft list ruleset"), "");
-}
-
-#[test]
-fn what_is_not_ours_is_neither_seen_nor_touched() {
-    let Some(lab) = Lab::new() else { return };
-    let wanted = guard();
-    lab.host
-        .sh("nft add table inet exitpool2; nft add chain inet exitpool2 c; nft add rule inet exitpool2 c counter drop;
-         nft add table ip exitpool; nft add counter ip exitpool n; nft add table inet others '{ flags dormant; }'");
-    let before = lab.host.sh("nft list ruleset");
+    let before = lab.everything();
     lab.apply(&wanted);
-    lab.host.sh("nft reset counters");
+    lab.tamper(match lab.kind {
+        Kind::Nftables => "nft reset counters",
+        Kind::IptablesNft | Kind::IptablesLegacy => "ipt -Z; ip6t -Z; ipt -A EXITPOOL2 -j RETURN; ipt -D EXITPOOL2 3",
+    });
     assert_eq!(lab.observe(&wanted), exact(&wanted));
     lab.apply(&Guard::default());
-    lab.host.block_on(async || Nftables::new().remove().await).unwrap();
-    assert_eq!(lab.host.sh("nft list ruleset"), before);
+    lab.remove();
+    assert_eq!(lab.observe(&wanted), Observation::Absent);
+    assert_eq!(lab.everything(), before);
 }
 
-#[test]
-fn a_guard_grows_to_ten_thousand_networks_and_shrinks_again() {
-    let Some(lab) = Lab::new() else { return };
+fn a_whitelist_that_is_emptied_closes(lab: &Lab) {
+    let _listener = lab.listen(&[30_000]);
+    lab.apply(&guard());
+    lab.client.block_on(async || connects(FRIEND[0], HOST[0], 30_000).await);
+    lab.tamper(match lab.kind {
+        Kind::Nftables => "nft flush set inet exitpool socks4",
+        Kind::IptablesNft | Kind::IptablesLegacy => "ipset flush exitpool-socks4",
+    });
+    lab.client.block_on(async || is_dropped(FRIEND[0], HOST[0], 30_000).await);
+    let closed = Guard { socks_allow: vec!["fd00:200:1::10/128"].networks(), ..guard() };
+    assert_eq!(lab.observe(&guard()), exact(&closed));
+    lab.apply(&guard());
+    lab.client.block_on(async || connects(FRIEND[0], HOST[0], 30_000).await);
+}
+
+fn a_guard_grows_to_ten_thousand_networks_and_shrinks_again(lab: &Lab) {
     let addresses = |count: u32| {
         let v4 = (0..count).map(|n| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + 2 * n)).into());
         let v6 = (0..count).map(|n| IpAddr::V6(Ipv6Addr::from_bits((0xfd << 120) + 2 * u128::from(n))).into());
@@ -207,9 +96,7 @@ fn a_guard_grows_to_ten_thousand_networks_and_shrinks_again() {
     }
 }
 
-#[test]
-fn guards_at_the_edges_are_what_they_say() {
-    let Some(lab) = Lab::new() else { return };
+fn guards_at_the_edges_are_what_they_say(lab: &Lab) {
     let everybody = vec!["0.0.0.0/0", "::/0"].networks();
     let all = vec![Ports { first: 1, last: 65_535 }];
     let guards = [
@@ -220,6 +107,7 @@ fn guards_at_the_edges_are_what_they_say() {
             socks_ports: (0..200).map(|n| Ports { first: 20_000 + 2 * n, last: 20_000 + 2 * n }).collect(),
             ..guard()
         },
+        Guard { icmp_per_second: 150, ..guard() },
         Guard { panel_port: None, control_ports: None, icmp_per_second: 0, ..guard() },
     ];
     for guard in &guards {
@@ -227,15 +115,19 @@ fn guards_at_the_edges_are_what_they_say() {
     }
 }
 
-#[test]
-fn a_change_is_heard() {
-    let Some(lab) = Lab::new() else { return };
+fn a_change_is_heard(lab: &Lab) {
     lab.apply(&guard());
     lab.host.block_on(async || {
-        let driver = Nftables::new();
+        let driver = lab.kind.driver();
+        assert_eq!(driver.observe(&guard()).await, exact(&guard()));
         let quiet = tokio::time::timeout(Duration::ZERO, driver.changed()).await;
         assert!(quiet.is_err(), "nobody has changed anything yet");
-        let flush = tokio::process::Command::new("nft").args(["flush", "ruleset"]).status();
+        let script = match lab.kind {
+            Kind::Nftables => "nft flush ruleset",
+            Kind::IptablesNft => "iptables-nft -t mangle -F EXITPOOL",
+            Kind::IptablesLegacy => "iptables-legacy -t mangle -F EXITPOOL",
+        };
+        let flush = tokio::process::Command::new("sh").args(["-c", script]).status();
         let heard = tokio::time::timeout(PATIENCE, driver.changed());
         let (flushed, heard) = tokio::join!(flush, heard);
         assert!(flushed.unwrap().success());
@@ -243,30 +135,9 @@ fn a_change_is_heard() {
     });
 }
 
-#[test]
-fn a_burst_of_news_is_one_wake_up() {
-    let Some(lab) = Lab::new() else { return };
-    lab.host.block_on(async || {
-        let driver = Nftables::new();
-        for _ in 0..5 {
-            driver.apply(&guard()).await.unwrap();
-        }
-        tokio::time::timeout(PATIENCE, driver.changed()).await.expect("our own changes are heard");
-        assert!(tokio::time::timeout(Duration::ZERO, driver.changed()).await.is_err(), "all the news was taken");
-    });
-}
-
-#[test]
-fn auto_is_nftables_where_it_works() {
-    let Some(netns) = Netns::new() else { return };
-    for choice in [DriverChoice::Auto, DriverChoice::Nftables] {
-        let name = netns.block_on(async || select(choice).await.map(|driver| driver.name()));
-        assert_eq!(name.unwrap(), "nftables");
-    }
-}
-
 /// Parses texts as networks.
-trait Networks {
+pub trait Networks {
+    /// Parses them.
     fn networks(self) -> Vec<ipnet::IpNet>;
 }
 

@@ -1,16 +1,14 @@
-//! What the guard does to packets, v4 and v6.
+//! What the guard does to packets, v4 and v6, whichever driver keeps it.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use exitpool::firewall::Firewall;
 use exitpool::firewall::model::Guard;
-use exitpool::firewall::nftables::Nftables;
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::lab::{FRIEND, HOST, Lab, PATIENCE, STRANGER, connect, connects, guard, is_dropped};
+use super::lab::{FRIEND, HOST, Kind, Lab, PATIENCE, STRANGER, connect, connects, guard, is_dropped, on_each_driver};
 use crate::netns::Netns;
 
 const SSH: u16 = 22;
@@ -20,13 +18,22 @@ const CONTROL: [u16; 2] = [40_000, 40_099];
 const PANEL: u16 = 8080;
 const ECHO_REQUESTS: usize = 50;
 
+on_each_driver!(
+    only_those_who_are_listed_come_in,
+    taking_an_address_out_cuts_its_running_connections,
+    a_published_port_is_no_way_around_the_guard,
+    what_is_routed_through_the_host_passes,
+    the_host_may_use_the_control_ports_for_connections_of_its_own,
+    echo_requests_over_the_rate_are_dropped,
+    nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes,
+    packets_that_nobody_tracks_are_kept_out_as_well,
+);
+
 fn all_ports() -> Vec<u16> {
     [SSH, BETWEEN_NODES, PANEL].into_iter().chain(NODES).chain(CONTROL).collect()
 }
 
-#[test]
-fn only_those_who_are_listed_come_in() {
-    let Some(lab) = Lab::new() else { return };
+fn only_those_who_are_listed_come_in(lab: &Lab) {
     let _listeners = lab.listen(&all_ports());
     lab.client.block_on(async || {
         for port in all_ports() {
@@ -60,13 +67,13 @@ fn only_those_who_are_listed_come_in() {
             }
         }
     });
-    lab.host.block_on(async || Nftables::new().remove().await).unwrap();
+    lab.remove();
     lab.client.block_on(async || connects(STRANGER[0], HOST[0], CONTROL[0]).await);
 }
 
 #[test]
 fn a_dormant_guard_filters_again_after_apply() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = Lab::new(Kind::Nftables) else { return };
     let _listeners = lab.listen(&all_ports());
     lab.apply(&guard());
     lab.host.sh("nft add table inet exitpool '{ flags dormant; }'");
@@ -75,9 +82,7 @@ fn a_dormant_guard_filters_again_after_apply() {
     lab.client.block_on(async || is_dropped(STRANGER[0], HOST[0], CONTROL[0]).await);
 }
 
-#[test]
-fn taking_an_address_out_cuts_its_running_connections() {
-    let Some(lab) = Lab::new() else { return };
+fn taking_an_address_out_cuts_its_running_connections(lab: &Lab) {
     let listeners = lab.listen(&[NODES[0]]);
     lab.apply(&guard());
     lab.client.block_on(async || {
@@ -91,9 +96,8 @@ fn taking_an_address_out_cuts_its_running_connections() {
     });
 }
 
-#[test]
-fn a_published_port_is_no_way_around_the_guard() {
-    let Some((lab, container)) = Lab::new().zip(Netns::new()) else { return };
+fn a_published_port_is_no_way_around_the_guard(lab: &Lab) {
+    let Some(container) = Netns::new() else { return };
     lab.host.sh(&format!(
         "ip link add d0 type veth peer name e0 netns {}; ip addr add 172.30.0.1/24 dev d0; ip link set d0 up",
         container.pid()
@@ -113,9 +117,8 @@ fn a_published_port_is_no_way_around_the_guard() {
     });
 }
 
-#[test]
-fn what_is_routed_through_the_host_passes() {
-    let Some((lab, behind)) = Lab::new().zip(Netns::new()) else { return };
+fn what_is_routed_through_the_host_passes(lab: &Lab) {
+    let Some(behind) = Netns::new() else { return };
     lab.host.sh(&format!(
         "ip link add d0 type veth peer name e0 netns {}; ip addr add 172.30.0.1/24 dev d0; ip link set d0 up",
         behind.pid()
@@ -128,9 +131,7 @@ fn what_is_routed_through_the_host_passes() {
     lab.client.block_on(async || connects(STRANGER[0], "172.30.0.2", CONTROL[0]).await);
 }
 
-#[test]
-fn the_host_may_use_the_control_ports_for_connections_of_its_own() {
-    let Some(lab) = Lab::new() else { return };
+fn the_host_may_use_the_control_ports_for_connections_of_its_own(lab: &Lab) {
     let outside = lab.client.run(|| TcpListener::bind("[::]:9001").unwrap());
     lab.apply(&guard());
     lab.host.block_on(async || {
@@ -142,9 +143,7 @@ fn the_host_may_use_the_control_ports_for_connections_of_its_own() {
     });
 }
 
-#[test]
-fn echo_requests_over_the_rate_are_dropped() {
-    let Some(lab) = Lab::new() else { return };
+fn echo_requests_over_the_rate_are_dropped(lab: &Lab) {
     lab.client.sh("echo 0 0 > /proc/sys/net/ipv4/ping_group_range");
     // The first packet waits for the neighbour's address; a connection waits with it, and then it is known.
     let _listeners = lab.listen(&[SSH]);
@@ -162,9 +161,7 @@ fn echo_requests_over_the_rate_are_dropped() {
     assert_eq!(HOST.map(answered), [0; 2]);
 }
 
-#[test]
-fn nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes() {
-    let Some(lab) = Lab::new() else { return };
+fn nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes(lab: &Lab) {
     let listeners = lab.listen(&[NODES[0], CONTROL[0]]);
     lab.apply(&guard());
     let done = AtomicBool::new(false);
@@ -188,7 +185,7 @@ fn nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes() {
             let more = (0..500 * (round % 2)).map(|n| std::net::Ipv4Addr::from_bits(0xc633_6400 + 2 * n));
             let more = more.map(|address| IpAddr::V4(address).into());
             let socks_allow = guard().socks_allow.into_iter().chain(more).collect();
-            lab.host.block_on(async || Nftables::new().apply(&Guard { socks_allow, ..guard() }).await).unwrap();
+            lab.put(&Guard { socks_allow, ..guard() });
         }
         done.store(true, Ordering::Relaxed);
         assert!(stranger.join().unwrap() > 0);
@@ -197,6 +194,26 @@ fn nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes() {
         node.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [0];
         std::io::Read::read_exact(&mut &node, &mut byte).unwrap();
+    });
+}
+
+/// Somebody may have taken these ports out of connection tracking: then no packet has a direction.
+fn packets_that_nobody_tracks_are_kept_out_as_well(lab: &Lab) {
+    let _listeners = lab.listen(&all_ports());
+    lab.host.sh("nft add table inet untracked
+         nft add chain inet untracked before '{ type filter hook prerouting priority raw; }'
+         nft add rule inet untracked before tcp dport '{ 30000, 30099, 40000, 40099 }' notrack");
+    lab.client.block_on(async || connects(STRANGER[0], HOST[0], CONTROL[0]).await);
+    lab.apply(&guard());
+    lab.client.block_on(async || {
+        for (host, (friend, stranger)) in HOST.into_iter().zip(FRIEND.into_iter().zip(STRANGER)) {
+            for port in CONTROL {
+                is_dropped(friend, host, port).await;
+                is_dropped(stranger, host, port).await;
+            }
+            connects(friend, host, NODES[0]).await;
+            is_dropped(stranger, host, NODES[0]).await;
+        }
     });
 }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
@@ -50,12 +51,13 @@ pub struct Listener {
     socket: AsyncFd<OwnedFd>,
     /// How many transactions were heard of.
     heard: AtomicU64,
+    deaf: Once,
 }
 
 impl Listener {
     /// Opens the socket in the calling thread's network namespace; needs CAP_NET_ADMIN.
     #[expect(deprecated, reason = "the other constructor is unsafe; an OwnedFd always is the descriptor it was")]
-    pub fn open() -> io::Result<Self> {
+    fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(NETFILTER))?;
         // Without the right to force it, the kernel's limit for everybody is what there is.
@@ -63,7 +65,11 @@ impl Listener {
             sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
         }
         bind(&socket, &SocketAddrNetlink::new(0, NFTABLES_GROUP))?;
-        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)?, heard: AtomicU64::new(0) })
+        Ok(Self {
+            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            heard: AtomicU64::new(0),
+            deaf: Once::new(),
+        })
     }
 
     /// Counts the transactions so far, with those that nobody has waited for yet.
@@ -87,10 +93,31 @@ impl Listener {
         self.heard.fetch_add(more, Ordering::SeqCst) + more
     }
 
+    /// Opens the socket, or says in the log that nothing will be heard.
+    pub fn open_or_warn() -> Option<Self> {
+        let opened = Self::open().inspect_err(|error| {
+            tracing::warn!(%error, "cannot hear of changes of the firewall: they are found by the resync");
+        });
+        opened.ok()
+    }
+
+    /// Waits for news as [`Self::changed`] does, and for ever once none can be heard any more.
+    pub async fn news(&self) {
+        match self.changed().await {
+            Ok(authors) => tracing::debug!(?authors, "the firewall was changed"),
+            Err(error) => {
+                self.deaf.call_once(|| {
+                    tracing::error!(%error, "cannot hear of changes of the firewall any more: the resync finds them");
+                });
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Waits for a transaction, then takes all the news that has come in: it is one wake-up.
     ///
     /// A burst that did not fit into the buffer is news as well, by nobody in particular.
-    pub async fn changed(&self) -> io::Result<Vec<Author>> {
+    async fn changed(&self) -> io::Result<Vec<Author>> {
         loop {
             let mut ready = self.socket.readable().await?;
             let mut news = News::nothing();

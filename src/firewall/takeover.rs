@@ -1,0 +1,178 @@
+//! Another driver's guard that still stands after the choice has changed: it goes, once the chosen driver's own stands.
+//!
+//! It is looked for when a driver is chosen, and not again: nobody makes one of ours behind our back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::iptables::{Flavour, Iptables};
+use super::model::Guard;
+use super::nftables::Nftables;
+use super::ufw::Front;
+use super::{Firewall, FirewallError};
+use crate::observe::{Observation, ObservedGuard};
+
+/// What an earlier choice left behind.
+enum Leftover {
+    /// A guard of nftables.
+    Nftables(Nftables),
+    /// Chains and sets of iptables.
+    Iptables(Iptables),
+    /// Chains of iptables, whose sets the other flavour uses: they are no flavour's own.
+    Chains(Iptables),
+    /// Entries in ufw.
+    Ufw(Front),
+}
+
+/// Which entries in another firewall are no leftovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entries {
+    /// None.
+    Nowhere,
+    /// Those in ufw.
+    Ufw,
+}
+
+/// Which guard is not a leftover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// None at all.
+    Nothing,
+    /// The table of nftables.
+    Nftables,
+    /// The chains of one flavour of iptables, and the sets.
+    Iptables(Flavour),
+}
+
+/// A driver that takes over from others.
+struct Takeover {
+    driver: Arc<dyn Firewall>,
+    leftovers: Mutex<Vec<Leftover>>,
+}
+
+/// Makes the driver take over from whatever other guard of ours stands on this host.
+pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps, entries: Entries) -> Arc<dyn Firewall> {
+    let mut leftovers = leftovers(keeps).await;
+    if entries == Entries::Nowhere
+        && let Ok(front) = Front::of_the_host().await
+        && front.stands().await
+    {
+        leftovers.insert(0, Leftover::Ufw(front));
+    }
+    if leftovers.is_empty() {
+        return driver;
+    }
+    for leftover in &leftovers {
+        tracing::info!(driver = driver.name(), "{}", leftover.sentence());
+    }
+    Arc::new(Takeover { driver, leftovers: Mutex::new(leftovers) })
+}
+
+/// What cannot be looked at, for its tools are not there, is nobody's concern any more.
+async fn leftovers(keeps: Keeps) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    if keeps != Keeps::Nftables {
+        let nftables = Nftables::new();
+        if nftables.observe(&Guard::default()).await.present().is_some() {
+            found.push(Leftover::Nftables(nftables));
+        }
+    }
+    found.extend(match keeps {
+        Keeps::Iptables(flavour) => chains_of(flavour.other()).await,
+        Keeps::Nothing | Keeps::Nftables => chains_and_sets().await,
+    });
+    found
+}
+
+async fn chains_of(flavour: Flavour) -> Vec<Leftover> {
+    let iptables = Iptables::of(flavour);
+    if iptables.has_chains().await { vec![Leftover::Chains(iptables)] } else { Vec::new() }
+}
+
+/// Both flavours see the same sets, which go with the last one that is removed.
+async fn chains_and_sets() -> Vec<Leftover> {
+    let mut standing = Vec::new();
+    for iptables in [Flavour::Legacy, Flavour::Nft].map(Iptables::of) {
+        if iptables.stands().await {
+            standing.push(iptables);
+        }
+    }
+    let last = standing.pop();
+    standing.into_iter().map(Leftover::Chains).chain(last.map(Leftover::Iptables)).collect()
+}
+
+impl Leftover {
+    fn sentence(&self) -> String {
+        let whose = match self {
+            Self::Nftables(_) => "nftables",
+            Self::Iptables(_) | Self::Chains(_) => "iptables",
+            Self::Ufw(_) => return "entries in ufw still stand, from an earlier choice".to_owned(),
+        };
+        format!("a guard of the driver {whose} still stands, from an earlier choice")
+    }
+
+    async fn remove(&self) -> Result<(), FirewallError> {
+        match self {
+            Self::Nftables(nftables) => nftables.remove().await,
+            Self::Iptables(iptables) => iptables.remove().await,
+            Self::Chains(iptables) => iptables.remove_chains().await,
+            Self::Ufw(front) => front.remove().await,
+        }
+    }
+}
+
+impl Takeover {
+    /// One after the other; what could not be removed is tried again.
+    async fn remove_leftovers(&self) -> Result<(), FirewallError> {
+        let mut leftovers = self.leftovers.lock().await;
+        while let Some(leftover) = leftovers.first() {
+            leftover.remove().await?;
+            leftovers.remove(0);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Firewall for Takeover {
+    fn name(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
+        let seen = self.driver.observe(wanted).await;
+        let leftovers: Vec<String> = self.leftovers.lock().await.iter().map(Leftover::sentence).collect();
+        match seen {
+            _ if leftovers.is_empty() => seen,
+            Observation::Unknown(_) => seen,
+            Observation::Present(ObservedGuard::Altered(mut differences)) => {
+                differences.extend(leftovers);
+                Observation::Present(ObservedGuard::Altered(differences))
+            }
+            Observation::Absent | Observation::Present(ObservedGuard::Exact(_)) => {
+                Observation::Present(ObservedGuard::Altered(leftovers))
+            }
+        }
+    }
+
+    fn forget(&self) {
+        self.driver.forget();
+    }
+
+    /// The new guard stands before the old one goes.
+    async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {
+        self.driver.apply(guard).await?;
+        self.remove_leftovers().await
+    }
+
+    async fn remove(&self) -> Result<(), FirewallError> {
+        self.driver.remove().await?;
+        self.remove_leftovers().await
+    }
+
+    async fn changed(&self) {
+        self.driver.changed().await;
+    }
+}

@@ -1,0 +1,223 @@
+//! The adapter for ufw, with the real one: it runs on a copy of its directory, in mounts of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use exitpool::firewall::Firewall;
+use exitpool::firewall::model::Guard;
+use exitpool::firewall::nftables::Nftables;
+use exitpool::firewall::ufw::{Front, Ufw};
+use exitpool::observe::{Observation, ObservedGuard};
+
+use super::lab::{FRIEND, HOST, Kind, Lab, STRANGER, connect, connects, exact, guard, is_dropped};
+use crate::support::{is_installed, skip};
+
+const SSH: u16 = 22;
+const NODE: u16 = 30_000;
+const PANEL: u16 = 8080;
+const CONTROL: u16 = 40_000;
+
+/// A host on which ufw is in force, with an entry of the operator's for SSH.
+struct Host {
+    lab: Lab,
+    /// What ufw takes for `/etc/ufw`, and what runs a program there.
+    directory: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Option<Self> {
+        if let Some(missing) = ["ufw", "iptables", "unshare"].into_iter().find(|tool| !is_installed(tool)) {
+            skip(&format!("{missing} is not installed"));
+            return None;
+        }
+        let host = Self { lab: Lab::new(Kind::Nftables)?, directory: tempfile::tempdir().unwrap() };
+        let copied = Command::new("cp").args(["-a", "/etc/ufw"]).arg(host.directory.path()).status();
+        assert!(copied.unwrap().success());
+        let within = format!(
+            "#!/bin/sh\nexec unshare --mount --propagation private sh -ec '\
+             mount --bind {} /etc/ufw; mount -t tmpfs tmpfs /run; exec \"$@\"' sh ",
+            host.rules().display()
+        );
+        for (name, program) in [("within", ""), ("ufw.sh", "ufw ")] {
+            let path = host.directory.path().join(name);
+            fs::write(&path, format!("{within}{program}\"$@\"\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        host.ufw("--force enable");
+        host.ufw("allow 22/tcp");
+        Some(host)
+    }
+
+    fn rules(&self) -> PathBuf {
+        self.directory.path().join("ufw")
+    }
+
+    fn ufw(&self, arguments: &str) -> String {
+        self.lab.host.sh(&format!("{}/ufw.sh {arguments}", self.directory.path().display()))
+    }
+
+    fn with_driver<T: Send>(&self, work: impl AsyncFnOnce(Ufw) -> T + Send) -> T {
+        let program = self.directory.path().join("ufw.sh");
+        self.lab.host.block_on(async || {
+            let front = Front::at(program.to_str().unwrap(), self.rules()).await.unwrap();
+            work(Ufw::new(Arc::new(Nftables::new()), front)).await
+        })
+    }
+
+    fn apply(&self, guard: &Guard) {
+        self.with_driver(async |driver| driver.apply(guard).await).unwrap();
+        assert_eq!(self.observe(guard), exact(guard));
+    }
+
+    fn observe(&self, guard: &Guard) -> Observation<ObservedGuard> {
+        self.with_driver(async |driver| driver.observe(guard).await)
+    }
+
+    fn remove(&self) {
+        self.with_driver(async |driver| driver.remove().await).unwrap();
+    }
+}
+
+fn who_comes_in(host: &Host) {
+    host.lab.client.block_on(async || {
+        for (to, (friend, stranger)) in HOST.into_iter().zip(FRIEND.into_iter().zip(STRANGER)) {
+            connects(friend, to, SSH).await;
+            connects(stranger, to, SSH).await;
+            connects(friend, to, NODE).await;
+            is_dropped(stranger, to, NODE).await;
+            connects(stranger, to, PANEL).await;
+            is_dropped(friend, to, PANEL).await;
+            is_dropped(friend, to, CONTROL).await;
+            is_dropped(stranger, to, CONTROL).await;
+        }
+    });
+}
+
+#[test]
+fn ufw_lets_pass_whom_the_guard_lets_pass() {
+    let Some(host) = Host::new() else { return };
+    let before = host.ufw("status numbered");
+    let _listeners = host.lab.listen(&[SSH, NODE, PANEL, CONTROL]);
+    host.lab.apply(&guard());
+    host.lab.client.block_on(async || {
+        connects(FRIEND[0], HOST[0], SSH).await;
+        is_dropped(FRIEND[0], HOST[0], NODE).await;
+    });
+    host.apply(&guard());
+    who_comes_in(&host);
+    host.ufw("reload");
+    who_comes_in(&host);
+    assert_eq!(host.observe(&guard()), exact(&guard()), "a reload changes nothing of ours");
+    host.remove();
+    assert_eq!(host.ufw("status numbered"), before);
+    assert_eq!(host.observe(&guard()), Observation::Absent);
+}
+
+/// While ufw reloads, it lets everything pass for most of a second.
+#[test]
+fn nothing_gets_in_while_ufw_reloads() {
+    let Some(host) = Host::new() else { return };
+    host.apply(&guard());
+    let listeners = host.lab.listen(&[NODE, CONTROL]);
+    let done = AtomicBool::new(false);
+    let attempts = std::thread::scope(|scope| {
+        let stranger = scope.spawn(|| {
+            host.lab.client.block_on(async || {
+                let mut attempts = 0_u32;
+                while !done.load(Ordering::Relaxed) {
+                    for port in [NODE, CONTROL] {
+                        let attempt = connect(STRANGER[0], 0, HOST[0], port);
+                        let _ = tokio::time::timeout(Duration::from_millis(1), attempt).await;
+                        attempts += 1;
+                    }
+                }
+                attempts
+            })
+        });
+        host.ufw("reload");
+        host.ufw("reload");
+        done.store(true, Ordering::Relaxed);
+        stranger.join().unwrap()
+    });
+    assert!(attempts > 0);
+    for listener in listeners {
+        listener.set_nonblocking(true).unwrap();
+        // A connection that came about and was given up by the stranger would wait here all the same.
+        let waiting = listener.accept();
+        assert!(waiting.is_err(), "{waiting:?} came in, of {attempts} attempts");
+    }
+}
+
+#[test]
+fn what_is_done_to_our_entries_is_named_and_mended() {
+    let Some(host) = Host::new() else { return };
+    host.apply(&guard());
+    let tamperings = [
+        (
+            "ufw.sh delete allow proto tcp to any port 30000:30004",
+            "ufw: allow 30000:30004/tcp (exitpool:socks) is missing",
+        ),
+        (
+            "within iptables -F ufw-user-input",
+            "ufw: allow 8080/tcp (exitpool:panel) is listed, but not in force in the kernel",
+        ),
+        (
+            "within ip6tables -D ufw6-user-input -p tcp -m tcp --dport 30099 -j ACCEPT",
+            "ufw: allow 30099/tcp (exitpool:socks) is listed, but not in force in the kernel",
+        ),
+        (
+            "ufw.sh allow proto tcp to any port 31000 comment exitpool:socks",
+            "ufw: allow 31000/tcp (exitpool:socks) should not be there",
+        ),
+        ("within nft flush chain inet exitpool panel", "chain panel: rule 1 \"ip saddr @panel4 return\" is missing"),
+    ];
+    for (script, said) in tamperings {
+        host.lab.host.sh(&format!("{}/{script}", host.directory.path().display()));
+        let Observation::Present(ObservedGuard::Altered(differences)) = host.observe(&guard()) else {
+            panic!("{script}: {:?}", host.observe(&guard()));
+        };
+        assert!(differences.iter().any(|it| it == said), "{script}: {differences:#?}");
+        host.apply(&guard());
+    }
+    assert!(host.ufw("status").contains("22/tcp"));
+}
+
+#[test]
+fn an_entry_of_the_operators_is_neither_marked_nor_removed() {
+    let Some(host) = Host::new() else { return };
+    host.ufw("allow 8080/tcp comment mine");
+    host.apply(&guard());
+    assert!(host.ufw("status").contains("# mine"));
+    let narrower = Guard { panel_port: None, socks_ports: guard().socks_ports[1..].to_vec(), ..guard() };
+    host.apply(&narrower);
+    let status = host.ufw("status");
+    assert!(!status.contains("30000:30004") && status.contains("30099/tcp"), "{status}");
+    host.remove();
+    let status = host.ufw("status");
+    assert!(status.contains("# mine") && !status.contains("exitpool"), "{status}");
+}
+
+/// Whether ufw is in force or not: `down` finds the guard and the entries, and leaves the operator's.
+#[test]
+fn down_takes_the_entries_out() {
+    let Some(host) = Host::new() else { return };
+    for state in ["--force enable", "disable"] {
+        host.apply(&guard());
+        host.ufw(state);
+        let nowhere = tempfile::tempdir().unwrap();
+        host.lab.host.sh(&format!(
+            "{0}/within {1} down --state-dir {2} --runtime-dir {2}",
+            host.directory.path().display(),
+            env!("CARGO_BIN_EXE_exitpool"),
+            nowhere.path().display()
+        ));
+        let rules = fs::read_to_string(host.rules().join("user.rules")).unwrap();
+        assert!(rules.contains("allow tcp 22 ") && !rules.contains("allow tcp 30099 "), "{state}: {rules}");
+        assert_eq!(host.lab.observe(&guard()), Observation::Absent, "{state}");
+    }
+}
