@@ -29,6 +29,8 @@ use host::Host;
 const ROUNDS: usize = 3;
 /// How often a tor is killed: each time another one's, since a node that dies again and again has to wait.
 const KILLS: usize = 9;
+/// How many commits are followed; each is quick.
+const COMMITS: usize = 9;
 /// How many passes are measured together: the kernel counts CPU in hundredths of a second.
 const PASSES: u32 = 20;
 /// How long the daemon is left alone.
@@ -50,10 +52,25 @@ fn main() {
 async fn measure() {
     let mut host = Host::start().await;
     let mut figures = kills(&mut host).await;
+    figures.push(whitelist(&mut host).await);
     figures.extend(starts(&mut host).await);
     figures.extend(costs(&mut host).await);
     host.strike().await;
     figures::print("A real pool on a private Tor network", &figures);
+}
+
+/// From a commit in a repository that is watched to a guard that is known to have it.
+async fn whitelist(host: &mut Host) -> Figure {
+    let mut times = vec![];
+    for last in 1..=COMMITS {
+        times.push(host.admit(SMALL, &format!("203.0.113.{last}")).await);
+    }
+    Figure {
+        name: format!("commit of one more whitelisted address to the guard and {SMALL} tors having it"),
+        measured: Amount::Time(median(times)),
+        beside: None,
+        target: Target::Below(Amount::Time(Duration::from_secs(2))),
+    }
 }
 
 /// From a commit to nodes that are ready, beside one bare tor that downloads everything.

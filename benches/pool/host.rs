@@ -48,6 +48,17 @@ impl Host {
         begun.elapsed()
     }
 
+    /// Lets one more address in by a commit, and gives the time from the commit until the guard is known to have it.
+    pub async fn admit(&mut self, nodes: u16, address: &str) -> Duration {
+        let before = self.stage.report().await.unwrap().status["revision"].clone();
+        let begun = Instant::now();
+        let document = document(nodes).replacen("socks: [", &format!("socks: [{address}, "), 1);
+        self.stage.commit(&document, &format!("let {address} in")).await.unwrap();
+        let done = |report: &Report| report.converged && report.status["revision"] != before;
+        self.stage.wait_for("another address on the whitelist", PATIENCE, done).await.unwrap();
+        begun.elapsed()
+    }
+
     /// Lets the daemon look at the whole host, so many times.
     pub async fn passes(&self, count: u32) {
         for _ in 0..count {

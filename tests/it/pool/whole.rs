@@ -201,12 +201,12 @@ async fn a_daemon_that_dies_anywhere_leaves_nothing_half_done() {
         host.kill_daemon().await;
         host.start_daemon().unwrap();
     }
+    let wanted = pids(&host.converged(5).await);
     // Two at once: the second one refuses, and names the first one's directory.
     let second = host.exitpool("run").output().await.unwrap();
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(second.status.code() == Some(1) && told.contains("another exitpool already reconciles"), "{told}");
 
-    let wanted = pids(&host.converged(5).await);
     let count = |directory: std::path::PathBuf| std::fs::read_dir(directory).unwrap().count();
     assert_eq!(count(host.runtime_dir().join("instances")), 5);
     assert_eq!(count(host.state_dir().join("instances")), 5);
