@@ -149,6 +149,10 @@ DirPort {address}:{DIR_PORT}
 # lose them as guards.
 TestingDirAuthVoteGuard {guards}
 TestingDirAuthVoteGuardIsStrict 1
+# By default the half that has been up for longest is stable, which among relays of the same second is chance; and a client
+# takes no guard that is not stable (node_is_possible_guard in tor's src/feature/client/entrynodes.c).
+AuthDirVoteStableGuaranteeMinUptime 0
+AuthDirVoteStableGuaranteeMTBF 0
 # Measured, every relay is as good as any other. By what relays see of themselves, which is next to nothing, the slowest
 # would lose the flag Fast at the second vote, and its country an exit.
 V3BandwidthsFile {bandwidths}

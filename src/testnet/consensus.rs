@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     const CONSENSUS: &str = "network-status-version 3 microdesc\nr guard1 AAAA 2026-01-01 00:00:00 10.2.1.1 9001 0\n\
-        m digest\ns Fast Guard Running V2Dir Valid\nw Bandwidth=0\nr de1 BBBB 2026-01-01 00:00:00 10.16.1.1 9001 0\n\
+        m digest\ns Fast Guard Running Stable V2Dir Valid\nw Bandwidth=0\nr de1 BBBB 2026-01-01 00:00:00 10.16.1.1 9001 0\n\
         s Exit Fast Valid\ndirectory-footer\n";
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         fs::write(directory.path().join("cached-microdesc-consensus"), CONSENSUS).unwrap();
         assert!(unlisted(&data, &layout).contains("de1"), "not running");
         assert!(!unlisted(&data, &layout).contains("guard1"));
-        let running = CONSENSUS.replace("Exit Fast", "Exit Fast Running");
+        let running = CONSENSUS.replace("Exit Fast", "Exit Fast Running Stable");
         fs::write(directory.path().join("cached-microdesc-consensus"), running).unwrap();
         assert!(!unlisted(&data, &layout).contains("de1"));
     }

@@ -99,8 +99,8 @@ impl Role {
     pub fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Authority => &["Authority", "Running", "Valid"],
-            Self::Guard => &["Fast", "Guard", "Running", "V2Dir", "Valid"],
-            Self::Exit(_) => &["Exit", "Fast", "Running", "Valid"],
+            Self::Guard => &["Fast", "Guard", "Running", "Stable", "V2Dir", "Valid"],
+            Self::Exit(_) => &["Exit", "Fast", "Running", "Stable", "Valid"],
         }
     }
 }
