@@ -19,6 +19,7 @@ mod history;
 mod look;
 mod nodes;
 mod plan;
+mod proxy_connect;
 mod reconcile;
 mod resume;
 mod rollback;
@@ -82,6 +83,8 @@ enum Verb {
     Demo(demo::Arguments),
     Completions(completions::Arguments),
     #[command(hide = true)]
+    ProxyConnect(proxy_connect::Arguments),
+    #[command(hide = true)]
     TestnetEcho(testnet_echo::Arguments),
 }
 
@@ -114,6 +117,9 @@ const USAGE: u8 = 64;
 /// `EX_CONFIG` of sysexits.h.
 const INVALID: u8 = 78;
 
+/// How many threads may block at once: they keep memory of their own, do short things, and wait for none of each other.
+const BLOCKING_THREADS: usize = 8;
+
 /// Parses the arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -124,7 +130,8 @@ pub fn main() -> ExitCode {
         }
     };
     let compares = matches!(cli.verb, Verb::Diff(_) | Verb::Drift(_));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().worker_threads(2).max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::talk(&format!("error: cannot start: {error}"));
@@ -186,6 +193,7 @@ impl Verb {
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,
         }
     }

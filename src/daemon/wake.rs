@@ -9,6 +9,8 @@ use tokio::time;
 
 /// A wake-up waits for so long a silence, so that a burst becomes one pass.
 const QUIET: Duration = Duration::from_millis(50);
+/// The same for the first one after [`LONGEST_DELAY`] without any: a tor that died alone is not to wait for others.
+const QUIET_AT_FIRST: Duration = Duration::from_millis(10);
 /// However long the burst is, a pass begins after this time.
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
@@ -46,6 +48,8 @@ pub struct Wakeups {
 struct Shared {
     causes: Mutex<BTreeSet<Cause>>,
     notify: Notify,
+    /// When the last wake-ups were handed out.
+    handed_out: Mutex<Option<time::Instant>>,
 }
 
 impl Wakeups {
@@ -63,18 +67,30 @@ impl Wakeups {
         if time::timeout_at(due.into(), self.shared.notify.notified()).await.is_err() {
             return BTreeSet::from([Cause::Timer]);
         }
+        let quiet = self.quiet();
         let latest = time::Instant::now() + LONGEST_DELAY;
         while time::Instant::now() < latest {
-            let quiet_at = (time::Instant::now() + QUIET).min(latest);
+            let quiet_at = (time::Instant::now() + quiet).min(latest);
             if time::timeout_at(quiet_at, self.shared.notify.notified()).await.is_err() {
                 break;
             }
         }
+        *self.handed_out() = Some(time::Instant::now());
         std::mem::take(&mut *self.causes())
+    }
+
+    /// How long a silence ends the burst that begins now.
+    fn quiet(&self) -> Duration {
+        let is_recent = self.handed_out().is_some_and(|last| last.elapsed() < LONGEST_DELAY);
+        if is_recent { QUIET } else { QUIET_AT_FIRST }
     }
 
     fn causes(&self) -> std::sync::MutexGuard<'_, BTreeSet<Cause>> {
         self.shared.causes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handed_out(&self) -> std::sync::MutexGuard<'_, Option<time::Instant>> {
+        self.shared.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,6 +110,20 @@ mod tests {
         wakeups.wake(Cause::Tor);
         assert_eq!(wakeups.wait(later()).await, BTreeSet::from([Cause::Source, Cause::Tor]));
         assert_eq!(wakeups.wait(Instant::now()).await, BTreeSet::from([Cause::Timer]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wake_up_after_a_while_hardly_waits() {
+        let wakeups = Wakeups::default();
+        let mut waited = Vec::new();
+        for pause in [Duration::ZERO, Duration::ZERO, LONGEST_DELAY] {
+            time::sleep(pause).await;
+            let begun = time::Instant::now();
+            wakeups.wake(Cause::Tor);
+            wakeups.wait(later()).await;
+            waited.push(begun.elapsed());
+        }
+        assert_eq!(waited, [QUIET_AT_FIRST, QUIET, QUIET_AT_FIRST]);
     }
 
     #[tokio::test]

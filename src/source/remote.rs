@@ -6,6 +6,7 @@
 
 mod command;
 mod failure;
+pub mod proxy;
 mod storage;
 
 use std::path::{Path, PathBuf};

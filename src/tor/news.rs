@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How long news that does not press may wait, so that the many circuits of many instances become one look.
-const LEISURE: Duration = Duration::from_secs(2);
+const LEISURE: Duration = Duration::from_secs(5);
 
 /// Where one waits for news of any instance.
 #[derive(Debug, Default)]

@@ -10,7 +10,8 @@ use tokio::process::Command;
 use super::super::location::{Location, Scheme};
 use super::super::settings::Transport;
 use super::FetchError;
-use crate::sys::command::program_path;
+use super::proxy::{self, Socks};
+use crate::sys::command::{CommandError, program_path};
 
 /// The name that the remote has in the clone; its location is handed over in the environment alone.
 pub const REMOTE: &str = "exitpool";
@@ -18,11 +19,15 @@ pub const REMOTE: &str = "exitpool";
 const MAX_DATA_BYTES: u64 = 1 << 30;
 /// How long after its deadline a fetch ends by itself, when the daemon that should have ended it is gone.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+/// What names the ssh that git runs.
+const SSH_COMMAND: &str = "GIT_SSH_COMMAND";
 /// What an operator can set for git and ssh, and is handed on.
-const HANDED_ON: [&str; 13] = [
+const HANDED_ON: [&str; 15] = [
     "HOME",
     "TMPDIR",
     "SSH_AUTH_SOCK",
+    "ALL_PROXY",
+    "all_proxy",
     "HTTPS_PROXY",
     "https_proxy",
     "NO_PROXY",
@@ -74,7 +79,7 @@ impl Invocation<'_> {
             .env("GIT_PROTOCOL_FROM_USER", "0")
             .env("GIT_ALLOW_PROTOCOL", self.protocol())
             .env("GIT_SSH_VARIANT", "ssh")
-            .env("GIT_SSH_COMMAND", self.ssh());
+            .env(SSH_COMMAND, self.ssh()?);
         let configuration = self.configuration()?;
         command.env("GIT_CONFIG_COUNT", configuration.len().to_string());
         for (at, (key, value)) in configuration.into_iter().enumerate() {
@@ -108,19 +113,38 @@ impl Invocation<'_> {
             ("pack.threads", "1".into()),
             ("protocol.version", "2".into()),
         ];
-        if let Some(proxy) = all_proxy() {
+        if let Some(proxy) = proxy::named() {
             match self.location.scheme() {
                 Scheme::Https => all.push(("http.proxy", proxy)),
-                Scheme::Ssh if std::env::var_os("GIT_SSH_COMMAND").is_some() => {}
-                Scheme::Ssh | Scheme::Git => return Err(FetchError::Proxy { location: self.location.clone() }),
+                Scheme::Ssh => {}
+                Scheme::Git => return Err(FetchError::NoProxy { location: self.location.clone() }),
             }
         }
         Ok(all)
     }
 
+    /// The way of ssh through a proxy; an operator's own ssh finds its way by itself.
+    fn proxy_command(&self) -> Result<Option<String>, FetchError> {
+        let is_ours = self.location.scheme() == Scheme::Ssh && std::env::var_os(SSH_COMMAND).is_none();
+        if !is_ours || proxy::named().is_none() {
+            return Ok(None);
+        }
+        let failed = |source| FetchError::Proxy { location: self.location.clone(), source };
+        Socks::of_this_environment().map_err(failed)?;
+        let unknown = |source| CommandError::Start { program: "exitpool".to_owned(), source };
+        let failed = |source| FetchError::Command { location: self.location.clone(), source: unknown(source) };
+        let program = std::env::current_exe().map_err(failed)?;
+        // A word of the shell of git's, and within it one of the shell of ssh's, which reads `%` as well.
+        let program = quoted(&program.display().to_string().replace('%', "%%"));
+        Ok(Some(quoted(&format!("ProxyCommand={program} proxy-connect %h %p"))))
+    }
+
     /// The operator's ssh, where one is named, with what we insist on behind it. The first word on an option counts.
-    fn ssh(&self) -> String {
-        let mut ssh = std::env::var("GIT_SSH_COMMAND").unwrap_or_else(|_| "ssh".to_owned());
+    fn ssh(&self) -> Result<String, FetchError> {
+        let mut ssh = std::env::var(SSH_COMMAND).unwrap_or_else(|_| "ssh".to_owned());
+        if let Some(proxy) = self.proxy_command()? {
+            let _ = write!(ssh, " -o {proxy}");
+        }
         for option in [
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
@@ -143,12 +167,8 @@ impl Invocation<'_> {
             let file = quoted(&format!("UserKnownHostsFile=\"{}\"", known_hosts.display()));
             let _ = write!(ssh, " -o GlobalKnownHostsFile=/dev/null -o {file}");
         }
-        ssh
+        Ok(ssh)
     }
-}
-
-fn all_proxy() -> Option<OsString> {
-    ["ALL_PROXY", "all_proxy"].iter().find_map(std::env::var_os).filter(|proxy| !proxy.is_empty())
 }
 
 /// Quotes a word for the shell that git hands its ssh command to.

@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::super::location::Location;
+use super::proxy::ProxyError;
 use crate::error::{Classify, Kind, Retry};
 use crate::sys::command::CommandError;
 
@@ -86,13 +87,18 @@ pub enum FetchError {
         limit: u64,
     },
     /// A proxy was asked for that would not be used.
-    #[error(
-        "ALL_PROXY is set, and does not reach `{location}`: for ssh, set GIT_SSH_COMMAND with a ProxyCommand; \
-         git:// has no proxy"
-    )]
+    #[error("ALL_PROXY is set, and does not reach `{location}`, since git:// has no proxy: use https:// or ssh://")]
+    NoProxy {
+        /// Where.
+        location: Location,
+    },
+    /// A proxy was asked for that ssh cannot use.
+    #[error("cannot reach `{location}` through a proxy; for any other, set GIT_SSH_COMMAND with a ProxyCommand")]
     Proxy {
         /// Where.
         location: Location,
+        /// Why.
+        source: ProxyError,
     },
     /// The clone's directory cannot be used.
     #[error("the clone `{}` cannot be kept; check the state directory's owner and free space", directory.display())]
@@ -168,7 +174,7 @@ impl Classify for FetchError {
         match self {
             Self::Deadline { .. } => Kind::Timeout,
             Self::Storage { .. } | Self::NoSpace { .. } | Self::Command { .. } => Kind::Host,
-            Self::Proxy { .. } => Kind::Usage,
+            Self::Proxy { .. } | Self::NoProxy { .. } => Kind::Usage,
             _ => Kind::Source,
         }
     }

@@ -130,7 +130,44 @@ async fn a_repository_can_be_reached_through_a_socks_proxy_that_resolves_its_nam
     // Where the proxy would not be used, nothing is fetched around it.
     let git = Server::git(host.listen(), &host.kit.at("served"));
     host.start(&git.git_url());
-    host.condition("FetchFailed", "True", "ALL_PROXY is set, and does not reach").await;
+    host.condition("FetchFailed", "True", "git:// has no proxy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_goes_through_a_socks_proxy_that_resolves_its_name() {
+    const NAME: &str = "git.invalid";
+    let Some(mut host) = Host::new() else { return };
+    let Some(sshd) = Sshd::new(&host.kit) else { return };
+    let server = sshd.serve(host.listen());
+    let connect = inside_of(host.netns.pid(), |port| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let proxy = Socks::start(host.listen(), connect);
+    let pinned = sshd.pin(server.port(), &["host"]);
+    // What ssh compares is the name that it was told, though nobody here resolves it.
+    let keys = fs::read_to_string(&pinned).unwrap().replace("127.0.0.1", NAME);
+    fs::write(&pinned, keys).unwrap();
+    let identity = host.kit.at("deploy").display().to_string();
+    let ssh = ["--identity", &identity, "--known-hosts", &pinned.display().to_string()].map(str::to_owned);
+    host.arguments = ssh.into_iter().chain(SELDOM.map(str::to_owned)).collect();
+    let url = ssh_url(&host.kit, server.port()).replace("127.0.0.1", NAME);
+
+    let through = |proxy: String| vec![("ALL_PROXY", proxy)];
+    for (wrong, words) in [
+        ("http://127.0.0.1:3128".to_owned(), "ALL_PROXY is no `socks5h://[user:password@]host:port`"),
+        (format!("socks5://127.0.0.1:{}", proxy.server.port()), "cannot resolve git.invalid here"),
+        (format!("socks5h://127.0.0.1:{}", host.listen().local_addr().unwrap().port()), "does not lead to git.invalid"),
+    ] {
+        host.environment = through(wrong);
+        host.start(&url);
+        host.condition("FetchFailed", "True", words).await;
+        host.stop();
+    }
+    assert!(proxy.asked().is_empty());
+
+    host.environment = through(format!("socks5h://127.0.0.1:{}", proxy.server.port()));
+    host.start(&url);
+    let first = host.kit.head();
+    host.in_force(&first, 1).await;
+    assert_eq!(proxy.asked().first().map(String::as_str), Some(NAME));
 }
 
 #[tokio::test(flavor = "multi_thread")]
