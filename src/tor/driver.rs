@@ -193,10 +193,9 @@ impl Table {
 }
 
 impl Session {
-    /// What was seen last, where nothing has happened since.
+    /// What was seen last.
     fn seen(&self) -> Option<look::Seen> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.clone().filter(|_| !self.news.has_come())
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Keeps what was seen; `None` where that is not all there is to see.

@@ -1,7 +1,7 @@
 //! News of instances: what was seen of one is old, and whoever waits should look again, at once or before long.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -31,17 +31,29 @@ impl Ear {
     }
 }
 
+/// What of an instance is in doubt, since something has happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Doubt {
+    /// Nothing has happened.
+    Nothing,
+    /// Its circuits, and nothing else.
+    Circuits,
+    /// All that was seen of it.
+    Everything,
+}
+
 /// News of one instance; clones share it.
 #[derive(Debug, Clone)]
 pub struct News {
     ear: Arc<Ear>,
-    has_come: Arc<AtomicBool>,
+    doubt: Arc<AtomicU8>,
 }
 
 impl News {
     /// Begins with news, since nothing was seen yet; `ear` hears of any instance.
     pub fn of_one(ear: Arc<Ear>) -> Self {
-        Self { ear, has_come: Arc::new(AtomicBool::new(true)) }
+        Self { ear, doubt: Arc::new(AtomicU8::new(Doubt::Everything as u8)) }
     }
 
     /// Tells that something has happened.
@@ -50,25 +62,24 @@ impl News {
         self.ear.pressing.notify_one();
     }
 
-    /// Tells that something has happened that can wait a little.
+    /// Tells that something has happened to its circuits, which can wait a little.
     pub fn mention(&self) {
-        self.doubt();
+        self.doubt.fetch_max(Doubt::Circuits as u8, Ordering::SeqCst);
         self.ear.other.notify_one();
     }
 
     /// Makes what was seen old, and wakes nobody: whoever does this looks anyway.
     pub fn doubt(&self) {
-        self.has_come.store(true, Ordering::SeqCst);
+        self.doubt.store(Doubt::Everything as u8, Ordering::SeqCst);
     }
 
     /// Takes the news, before a look: what happens from now on is news for the next one.
-    pub fn take(&self) -> bool {
-        self.has_come.swap(false, Ordering::SeqCst)
-    }
-
-    /// Whether something has happened since the news was taken.
-    pub fn has_come(&self) -> bool {
-        self.has_come.load(Ordering::SeqCst)
+    pub fn take(&self) -> Doubt {
+        match self.doubt.swap(Doubt::Nothing as u8, Ordering::SeqCst) {
+            nothing if nothing == Doubt::Nothing as u8 => Doubt::Nothing,
+            circuits if circuits == Doubt::Circuits as u8 => Doubt::Circuits,
+            _ => Doubt::Everything,
+        }
     }
 }
 
@@ -80,15 +91,17 @@ mod tests {
     async fn what_happens_during_a_look_is_news_for_the_next() {
         let ear = Arc::new(Ear::default());
         let news = News::of_one(Arc::clone(&ear));
-        assert!(news.has_come());
-        news.take();
-        assert!(!news.has_come());
+        assert_eq!(news.take(), Doubt::Everything);
+        assert_eq!(news.take(), Doubt::Nothing);
         news.clone().tell();
-        assert!(news.has_come());
         ear.listen().await;
-        news.take();
+        assert_eq!(news.take(), Doubt::Everything);
         news.doubt();
-        assert!(news.has_come());
+        // What is less in doubt makes nothing certain.
+        news.mention();
+        assert_eq!(news.take(), Doubt::Everything);
+        news.mention();
+        assert_eq!(news.take(), Doubt::Circuits);
     }
 
     #[tokio::test(start_paused = true)]

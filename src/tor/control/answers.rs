@@ -11,6 +11,9 @@ use crate::tor::options::RunningOptions;
 pub const QUESTION: &str = "GETINFO version process/pid config-text status/bootstrap-phase status/circuit-established \
     network-liveness net/listeners/socks circuit-status stream-status consensus/valid-after";
 
+/// What is asked where nothing but circuits can have changed.
+pub const CIRCUITS: &str = "GETINFO status/circuit-established circuit-status stream-status";
+
 /// The answers to a GETINFO, by keyword.
 #[derive(Debug)]
 pub struct Answers<'a>(BTreeMap<&'a str, &'a str>);
@@ -40,13 +43,19 @@ impl<'a> Answers<'a> {
         RunningOptions::parse(self.get("config-text"))
     }
 
+    /// Writes what the answers say of circuits over what was known of them.
+    pub fn renew_circuits(&self, control: &mut Control, latency_ms: Option<u32>) {
+        control.circuit_established = self.get("status/circuit-established") == "1";
+        control.exit = circuits::exit(self.get("circuit-status"), self.get("stream-status"));
+        control.latency_ms = latency_ms;
+    }
+
     /// Everything else, put together with the options.
     pub fn control(&self, options: RunningOptions, latency_ms: Option<u32>) -> Control {
-        Control {
+        let mut control = Control {
             version: self.get("version").split(' ').next().unwrap_or_default().to_owned(),
             options,
             bootstrap: bootstrap(self.get("status/bootstrap-phase")),
-            circuit_established: self.get("status/circuit-established") == "1",
             network_live: match self.get("network-liveness") {
                 "up" => Some(true),
                 "down" => Some(false),
@@ -54,9 +63,10 @@ impl<'a> Answers<'a> {
             },
             // Listeners on AF_UNIX sockets are no addresses and are passed over.
             socks_listeners: words(self.get("net/listeners/socks")).filter_map(|word| word.parse().ok()).collect(),
-            exit: circuits::exit(self.get("circuit-status"), self.get("stream-status")),
-            latency_ms,
-        }
+            ..Control::default()
+        };
+        self.renew_circuits(&mut control, latency_ms);
+        control
     }
 }
 

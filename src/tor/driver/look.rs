@@ -10,10 +10,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::net::UnixStream;
 
-use super::super::control::answers::{Answers, QUESTION, settings};
+use super::super::control::answers::{Answers, CIRCUITS, QUESTION, settings};
 use super::super::control::{ConnectionError, Message};
 use super::super::files;
 use super::super::layout::InstancePaths;
+use super::super::news::Doubt;
 use super::super::options::digest::TorrcDigest;
 use super::super::options::{ASKED_BY_NAME, RunningOptions};
 use super::super::process::Found;
@@ -76,7 +77,7 @@ fn list(driver: &TorDriver, processes: Option<&Found>) -> Result<BTreeSet<Instan
 
 /// Looks at one instance.
 async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, String>) -> Look {
-    if let Some(look) = seen_before(driver, &name, processes) {
+    if let Some(look) = seen_before(driver, &name, processes).await {
         return look;
     }
     let paths = driver.paths(&name);
@@ -102,14 +103,28 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
     Look { name, instance: Instance { torrc: torrc.digest, process, control }, consensus }
 }
 
-/// Gives what was seen of an instance before, where it has the same one process and nothing has happened since.
-fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result<Found, String>) -> Option<Look> {
+/// Gives what was seen of an instance before, where it has the same one process; of what has happened since, circuits
+/// alone are asked for. Where anything else has happened, all has to be seen anew.
+async fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result<Found, String>) -> Option<Look> {
     let [process] = processes.as_ref().ok()?.get(name)?.as_slice() else { return None };
     let session = driver.sessions().get(name).filter(|session| session.watched.process == *process).cloned()?;
-    let Seen { torrc, control, consensus } = session.seen()?;
+    let Seen { torrc, control, consensus } = match session.news.take() {
+        Doubt::Nothing => session.seen()?,
+        Doubt::Circuits => ask_circuits(&session).await?,
+        Doubt::Everything => return None,
+    };
     let instance =
         Instance { torrc, process: Observation::Present(process.clone()), control: Observation::Present(control) };
     Some(Look { name: name.clone(), instance, consensus: consensus.map(|time| (session, time)) })
+}
+
+/// What was seen of a running instance, with its circuits as they are now.
+async fn ask_circuits(session: &Session) -> Option<Seen> {
+    let mut seen = session.seen()?;
+    let reply = session.control.ask(CIRCUITS.to_owned(), LOOK_PATIENCE).await.ok().filter(Message::is_ok)?;
+    Answers::of(&reply).renew_circuits(&mut seen.control, session.control.latency_ms());
+    session.keep(Some(seen.clone()));
+    Some(seen)
 }
 
 /// A torrc as it was read.
