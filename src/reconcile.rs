@@ -55,6 +55,15 @@ pub struct Pass {
     pub settled: Settled,
 }
 
+impl Pass {
+    /// Whether what was done has led to other steps, as a tor that has just started has options to be set: they need not
+    /// wait for news.
+    pub fn goes_on(&self) -> bool {
+        let went_well = self.outcomes.iter().all(|outcome| outcome.result.is_ok());
+        !self.outcomes.is_empty() && went_well && !self.left.steps.is_empty() && self.left.steps != self.planned.steps
+    }
+}
+
 /// Whether a pass left the memory of what was applied as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
@@ -135,4 +144,34 @@ impl Reconciler {
 fn scope(wish: &Wish<'_>) -> Scope {
     let addresses = wish.desired.pools.iter().flat_map(|pool| pool.nodes()).map(|node| node.socks).collect();
     Scope { guard: wish.guard().unwrap_or_default(), addresses }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::Failed;
+    use crate::error::Kind;
+    use crate::plan::{Action, Object};
+
+    #[test]
+    fn a_pass_goes_on_when_all_went_well_and_there_is_something_else_to_do() {
+        let step = |action| Step { object: Object::Guard, cause: Cause::Change, action };
+        let (first, second) = (step(Action::DestroyInstance), step(Action::RemoveGuard));
+        let failed = Err(Failed { message: "no".to_owned(), kind: Kind::Tor });
+        let pass = |result, left: Option<&Step>| Pass {
+            started: Timestamp::UNIX_EPOCH,
+            took: Duration::ZERO,
+            planned: Plan { steps: vec![first.clone()], ..Plan::default() },
+            outcomes: vec![Outcome { step: first.clone(), took: Duration::ZERO, result }],
+            observed: Observed::default(),
+            left: Plan { steps: left.cloned().into_iter().collect(), ..Plan::default() },
+            settled: Settled::Unchanged,
+        };
+        assert!(pass(Ok(()), Some(&second)).goes_on());
+        assert!(!pass(Ok(()), None).goes_on());
+        assert!(!pass(Ok(()), Some(&first)).goes_on(), "what had no effect is not done again at once");
+        assert!(!pass(failed, Some(&second)).goes_on());
+        let idle = Pass { outcomes: vec![], ..pass(Ok(()), Some(&second)) };
+        assert!(!idle.goes_on(), "what is only reported");
+    }
 }

@@ -169,7 +169,7 @@ impl State {
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);
-        self.next()
+        if pass.goes_on() { Instant::now() } else { self.next() }
     }
 
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
