@@ -89,7 +89,13 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let http = serve_http(&settings, &state, stop.clone()).await?;
     let (requests, mut inbox) = mpsc::channel(16);
     let fetcher = state.revisions().fetching();
-    let speaking = socket::Daemon { requests, status: state.subscribe(), wakeups: wakeups.clone(), fetching: fetcher };
+    let speaking = socket::Daemon {
+        requests,
+        status: state.subscribe(),
+        visitors: state.visitors(),
+        wakeups: wakeups.clone(),
+        fetching: fetcher,
+    };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
@@ -236,7 +242,8 @@ async fn serve_http(
     let address = settings.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     tracing::info!(%address, "the status page listens");
-    let shared = Shared { status: state.subscribe(), metrics: state.metrics(), now: Timestamp::now };
+    let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
+    let shared = Shared { status, metrics, visitors, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 

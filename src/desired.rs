@@ -99,6 +99,42 @@ pub struct Access {
     pub socks: BTreeSet<IpNet>,
     /// Who may reach the status page; empty means nobody but this host.
     pub panel: BTreeSet<IpNet>,
+    /// Who may reach SSH; `None` means that SSH is left alone.
+    pub ssh: Option<SshAccess>,
+    /// What becomes of a change that locks somebody out who is inside now.
+    pub lockout: Lockout,
+    /// Where this stands in the file.
+    pub lines: AccessLines,
+}
+
+/// Who may reach SSH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshAccess {
+    /// The ports of SSH.
+    pub ports: BTreeSet<u16>,
+    /// Who may reach them.
+    pub allow: BTreeSet<IpNet>,
+}
+
+/// What becomes of a change that locks somebody out who is inside now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lockout {
+    /// It is held.
+    #[default]
+    Held,
+    /// It is meant.
+    Allowed,
+}
+
+/// On which lines of the file whitelists stand, for those who have to change them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessLines {
+    /// The line of `access.ssh.allow`.
+    pub ssh: Option<usize>,
+    /// The line of `access.panel`.
+    pub panel: Option<usize>,
+    /// The line of `firewall.control_ports`.
+    pub control_ports: Option<usize>,
 }
 
 /// Which driver keeps the firewall.

@@ -69,6 +69,8 @@ pub struct Observed {
     pub guard: Observation<ObservedGuard>,
     /// Listening TCP sockets of others, at the addresses that nodes want.
     pub strangers: BTreeMap<SocketAddr, Stranger>,
+    /// Who of outside uses this host, and must not be locked out unseen.
+    pub visitors: BTreeSet<Visitor>,
     /// The tor program.
     pub tor: Observation<TorProgram>,
 }
@@ -156,6 +158,26 @@ pub struct Stranger {
     pub process: Option<(u32, String)>,
 }
 
+/// Somebody of outside who uses this host now, or did so lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Visitor {
+    /// Where they come from.
+    pub address: IpAddr,
+    /// What they use.
+    pub door: Door,
+}
+
+/// What a visitor uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// SSH, at this port, now.
+    Ssh(u16),
+    /// The status page, within the last hour.
+    Panel,
+}
+
 /// The tor program on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TorProgram {
@@ -189,6 +211,17 @@ impl Control {
     /// Whether SOCKS listens at the addresses of all its nodes.
     pub fn listens_for(&self, wanted: &desired::Instance) -> bool {
         wanted.nodes.iter().all(|node| self.socks_listeners.contains(&node.socks))
+    }
+}
+
+impl Visitor {
+    /// Reads what sshd says to a session's programs: `SSH_CONNECTION`, or the shorter `SSH_CLIENT`. The first word is
+    /// the client's address, the last one the port of the server.
+    pub fn of_ssh(variable: &str) -> Option<Self> {
+        let words: Vec<&str> = variable.split_ascii_whitespace().collect();
+        let address: IpAddr = words.first()?.parse().ok()?;
+        let port = words.get(2..)?.last()?.parse().ok()?;
+        Some(Self { address: address.to_canonical(), door: Door::Ssh(port) })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod applied;
 pub mod decide;
 pub mod hold;
+pub mod lockout;
 pub mod step;
 
 use std::collections::BTreeSet;

@@ -7,14 +7,15 @@ pub mod backoff;
 pub mod history;
 pub mod memory;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::apply::{self, Drivers, Outcome};
 use crate::desired::{Desired, SelfHeal};
-use crate::observe::Observed;
-use crate::observe::collect::{Scope, observe};
+use crate::observe::collect::{Scope, observe, sessions};
+use crate::observe::{Observed, Visitor};
 use crate::plan::{Applied, Cause, Deletions, Mandate, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
 
@@ -32,6 +33,8 @@ pub struct Reconciler {
     pub applied: Applied,
     /// What operators have said about the revision in force, beyond its file.
     pub mandate: Mandate,
+    /// The visitors who are known without a look at the kernel.
+    pub visitors: BTreeSet<Visitor>,
     /// Which objects have to wait before they are tried again.
     pub backoffs: Backoffs,
 }
@@ -108,9 +111,14 @@ impl Reconciler {
     /// Observes and plans; changes nothing.
     pub async fn look(&self, desired: &Desired) -> Look {
         let wish = self.wish(desired);
-        let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &scope(&wish)).await;
+        let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &self.scope(&wish)).await;
         let plan = plan(&wish, &observed);
         Look { observed, plan }
+    }
+
+    /// Who uses SSH now, at whichever port it may have.
+    pub fn sessions(&self, desired: &Desired) -> BTreeSet<Visitor> {
+        sessions(&self.wish(desired).guard().unwrap_or_default())
     }
 
     /// Stops and removes everything of ours: every instance, then the guard.
@@ -139,11 +147,11 @@ impl Reconciler {
         let due = |step: &&Step| (heals || step.cause != Cause::Drift) && self.backoffs.allows(step, now);
         plan.steps.iter().filter(due).cloned().collect()
     }
-}
 
-fn scope(wish: &Wish<'_>) -> Scope {
-    let addresses = wish.desired.pools.iter().flat_map(|pool| pool.nodes()).map(|node| node.socks).collect();
-    Scope { guard: wish.guard().unwrap_or_default(), addresses }
+    fn scope(&self, wish: &Wish<'_>) -> Scope {
+        let addresses = wish.desired.pools.iter().flat_map(|pool| pool.nodes()).map(|node| node.socks).collect();
+        Scope { guard: wish.guard().unwrap_or_default(), addresses, visitors: self.visitors.clone() }
+    }
 }
 
 #[cfg(test)]

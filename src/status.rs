@@ -22,6 +22,7 @@ mod of;
 pub mod page;
 pub mod reason;
 pub mod totals;
+pub mod visitors;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ pub use node::{NodeState, NodeStatus};
 pub use of::of;
 pub use reason::Reason;
 pub use totals::Totals;
+pub use visitors::Visitors;
 
 /// What a pass found and did, and what came before it.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,6 +24,7 @@ pub fn reconciler(world: &World) -> Reconciler {
         panel_port: Some(8080),
         applied: world.applied.clone(),
         mandate: Default::default(),
+        visitors: Default::default(),
         backoffs: Default::default(),
     }
 }

@@ -1,16 +1,20 @@
 //! Looking at the host without a daemon: what `plan`, `diff` and `drift` share. Nothing here opens a file for writing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::apply::Drivers;
 use crate::daemon::settings::Settings;
+use crate::daemon::socket::{self, Verb};
 use crate::desired::load::{self, Loaded};
 use crate::desired::{Desired, Revision};
 use crate::error::{Kind, chain};
 use crate::firewall;
+use crate::observe::Visitor;
 use crate::plan::{BlockReason, Counts, Mandate, Plan, Step};
 use crate::reconcile::memory::Memory;
 use crate::reconcile::{Look, Reconciler};
@@ -19,6 +23,9 @@ use crate::tor::driver::{TorDriver, TorSettings};
 
 use super::arguments::{Host, SourceArguments};
 use super::{Told, output};
+
+/// A daemon answers what it has published at once.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A desired state with its revision.
 #[derive(Debug, Clone)]
@@ -77,6 +84,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         panel_port: settings.panel_port(),
         applied: Memory::new(&settings.state_dir).applied(),
         mandate: Default::default(),
+        visitors: Default::default(),
         backoffs: Default::default(),
     }
 }
@@ -86,7 +94,15 @@ pub async fn look(host: &Host, source: &SourceArguments, wished: &Wished) -> any
     let settings = host.following(source)?;
     let mut reconciler = reconciler(&settings, &wished.desired).await;
     reconciler.mandate = mandate(&settings.state_dir, &wished.revision)?;
+    reconciler.visitors = visitors(&settings.runtime_dir).await;
     Ok(reconciler.look(&wished.desired).await)
+}
+
+/// Who uses this host, beside SSH's sessions: whoever runs this, and those of whom a running daemon tells.
+pub async fn visitors(runtime_dir: &Path) -> BTreeSet<Visitor> {
+    let asked = tokio::time::timeout(DAEMON_PATIENCE, socket::ask(runtime_dir, Verb::Status)).await;
+    let known = asked.ok().and_then(Result::ok).map(|report| report.visitors).unwrap_or_default();
+    known.into_iter().chain(socket::operator()).collect()
 }
 
 /// What operators have said about a revision, beyond its file.

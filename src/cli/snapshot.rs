@@ -31,8 +31,10 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let wished = look::in_force(&arguments.host, &arguments.source)?;
     let settings = arguments.host.following(&arguments.source)?;
-    let reconciler = look::reconciler(&settings, &wished.desired).await;
-    let look = reconciler.look(&wished.desired).await;
+    let mut reconciler = look::reconciler(&settings, &wished.desired).await;
+    reconciler.visitors = look::visitors(&settings.runtime_dir).await;
+    let mut look = reconciler.look(&wished.desired).await;
+    look.observed.visitors.extend(reconciler.sessions(&wished.desired));
     let listeners = collect::others(&look.observed).context("cannot read the table of listening sockets")?;
     let suspended = look::mandate(&settings.state_dir, &wished.revision)?.suspended;
     let snapshot = Snapshot {

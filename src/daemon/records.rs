@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::desired::Revision;
 use crate::error::chain;
-use crate::plan::Applied;
+use crate::plan::{Applied, HoldReason, Plan};
 use crate::reconcile::Settled;
 use crate::reconcile::history::{Ended, Entry, History, Kept};
 use crate::reconcile::memory::{Accepted, Memory, MemoryError};
@@ -106,6 +106,20 @@ impl Records {
                 Owed::Write
             }
         };
+    }
+
+    /// Writes down whom the plan of a revision spares, for it to be so when they have left.
+    pub(super) fn endangered(&mut self, revision: &Revision, left: &Plan) {
+        let spared = left.held.iter().filter_map(|held| match &held.reason {
+            HoldReason::Lockout { visitors, .. } => Some(visitors),
+            _ => None,
+        });
+        let spared = spared.flatten().copied().collect();
+        if self.orders.endanger(revision, spared)
+            && let Err(error) = self.memory.remember_orders(&self.orders)
+        {
+            tracing::warn!(error = chain(&error), "a restart would not know who would be locked out");
+        }
     }
 
     /// Writes down that the host matches a revision.

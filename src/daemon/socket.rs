@@ -2,10 +2,13 @@
 //!
 //! One line of JSON is asked, one line is answered. The peer has to be root or the daemon's own user.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Outcome;
 use crate::desired::PoolName;
+use crate::observe::Visitor;
 use crate::plan::Deletions;
 use crate::status::wire::{NodesDocument, StatusDocument};
-use crate::status::{ConditionStatus, ConditionType, Note, Status};
+use crate::status::{ConditionStatus, ConditionType, Note, Status, Visitors};
 use crate::sys::users;
 
 use super::StatusReceiver;
@@ -80,6 +84,9 @@ pub enum Verb {
 #[serde(deny_unknown_fields)]
 struct Question {
     verb: Verb,
+    /// From where the operator is logged in, if that is by SSH.
+    #[serde(default)]
+    from: Option<Visitor>,
 }
 
 /// What the daemon answers: the status after the pass, and what was done in it.
@@ -103,6 +110,9 @@ pub struct Report {
     pub status: serde_json::Value,
     /// `/api/v1/nodes`.
     pub nodes: serde_json::Value,
+    /// Who has used this host lately; told to nobody but root and the daemon's user.
+    #[serde(default)]
+    pub visitors: BTreeSet<Visitor>,
 }
 
 /// A question on its way to the loop.
@@ -158,6 +168,8 @@ pub struct Daemon {
     pub requests: mpsc::Sender<Request>,
     /// What the loop published last.
     pub status: StatusReceiver,
+    /// Who has used this host lately.
+    pub visitors: Arc<Visitors>,
     /// How the loop is woken.
     pub wakeups: Wakeups,
     /// Who fetches a remote source.
@@ -196,7 +208,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
-    let Some(report) = daemon.report(question.verb, users::name_of(uid)).await else {
+    let Some(report) = daemon.report(question, users::name_of(uid)).await else {
         return;
     };
     if let Ok(mut line) = serde_json::to_vec(&report) {
@@ -207,9 +219,13 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
 
 impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
-    async fn report(&self, verb: Verb, by: String) -> Option<Report> {
+    async fn report(&self, Question { verb, from }: Question, by: String) -> Option<Report> {
         if verb == Verb::Status {
-            return Some(Report::of(&self.status.borrow()));
+            let visitors = self.visitors.lately(Timestamp::now());
+            return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
+        }
+        if let Some(operator) = from {
+            self.visitors.saw(operator, Timestamp::now());
         }
         tracing::info!(by, ?verb, "an operator asks");
         let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
@@ -245,6 +261,7 @@ impl Report {
             left: waits.chain(held).chain(drifted).chain(open.into_iter().flatten().map(sentence)).collect(),
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
+            visitors: BTreeSet::new(),
         }
     }
 
@@ -273,6 +290,7 @@ impl Report {
             left: Vec::new(),
             status: serde_json::Value::Null,
             nodes: serde_json::Value::Null,
+            visitors: BTreeSet::new(),
         }
     }
 }
@@ -283,13 +301,19 @@ async fn read_question(stream: &mut UnixStream) -> Option<Question> {
     serde_json::from_str(&line).ok()
 }
 
+/// From where whoever runs this program is logged in by SSH, as sshd says.
+pub fn operator() -> Option<Visitor> {
+    let variable = |name| std::env::var(name).ok().as_deref().and_then(Visitor::of_ssh);
+    variable("SSH_CONNECTION").or_else(|| variable("SSH_CLIENT"))
+}
+
 /// Asks the daemon of a runtime directory.
 pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> {
     let path = runtime_dir.join(FILE);
     let mut stream =
         UnixStream::connect(&path).await.map_err(|source| SocketError::Absent { path: path.clone(), source })?;
     let silent = || SocketError::Silent { path: path.clone() };
-    let mut line = serde_json::to_vec(&Question { verb }).map_err(|_| silent())?;
+    let mut line = serde_json::to_vec(&Question { verb, from: operator() }).map_err(|_| silent())?;
     line.push(b'\n');
     stream.write_all(&line).await.map_err(|_| silent())?;
     let mut answer = String::new();

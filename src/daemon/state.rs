@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::reconcile::{self, Reconciler};
 use crate::rollout;
 use crate::status::metrics::Metrics;
-use crate::status::{self, Inputs, PassResult, Status, Suspension};
+use crate::status::{self, Inputs, PassResult, Status, Suspension, Visitors};
 use crate::sys::{addresses, files};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
@@ -42,6 +42,7 @@ pub(super) struct State {
     rollbacks: u64,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
+    visitors: Arc<Visitors>,
     /// When everything is read anew, whatever was heard of meanwhile.
     resync_at: Instant,
 }
@@ -66,6 +67,7 @@ impl State {
             panel_port: settings.panel_port(),
             applied: revisions.records.memory().applied(),
             mandate: Default::default(),
+            visitors: Default::default(),
             backoffs: Default::default(),
         };
         Self {
@@ -78,6 +80,7 @@ impl State {
             rollbacks: 0,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
+            visitors: Arc::default(),
             resync_at: Instant::now(),
         }
     }
@@ -96,6 +99,10 @@ impl State {
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    pub(super) fn visitors(&self) -> Arc<Visitors> {
+        Arc::clone(&self.visitors)
     }
 
     /// The source, what it offers, and what is in force.
@@ -164,6 +171,7 @@ impl State {
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
         self.reconciler.mandate = self.revisions.records.orders().mandate(&revision);
+        self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         let pass = self.reconciler.pass(&desired).await;
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
         self.remember(&pass, &revision);
@@ -198,6 +206,7 @@ impl State {
             self.converged = Some(revision.clone());
         }
         self.revisions.records.applied(&self.reconciler.applied, pass.settled);
+        self.revisions.records.endangered(revision, &pass.left);
     }
 
     fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {

@@ -144,6 +144,8 @@ pub struct AccessDocument {
     pub panel: Vec<Peer>,
     /// Who may reach SSH. Default: SSH is left alone.
     pub ssh: Option<SshDocument>,
+    /// Whether a change may lock out who uses SSH or the page now. Default: `false`, and it is held.
+    pub allow_lockout: bool,
     /// How often one client may ask the page before it has to wait. Default: no limit.
     pub rate_limit: Option<RateLimit>,
 }

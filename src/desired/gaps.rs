@@ -28,7 +28,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 11] = [
+pub const GAPS: [Gap; 10] = [
     Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
     Gap {
         path: "pools[].nodes_per_instance",
@@ -37,7 +37,6 @@ pub const GAPS: [Gap; 11] = [
     },
     Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
     Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
-    Gap { path: "access.ssh", when: When::Set, missing: "SSH stays as it is" },
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
     Gap {
         path: "firewall.driver",

@@ -8,7 +8,7 @@ use super::findings::Findings;
 use super::reader::{self, MAX_ERRORS, Reading};
 pub use super::tree::MAX_FILE_BYTES;
 use super::tree::{self, Tree, Value};
-use super::{Desired, gaps, meaning, schema, validate};
+use super::{AccessLines, Desired, gaps, meaning, schema, validate};
 use crate::error::{Classify, Kind};
 
 /// A valid file.
@@ -81,7 +81,21 @@ fn judge(findings: &mut Findings<'_>, reading: &Reading<Document>) -> Option<Des
     let document = reading.value.as_ref()?;
     validate::validate(findings, document);
     gaps::warn(findings);
-    Some(meaning::of(document))
+    let mut desired = meaning::of(document);
+    desired.access.lines = access_lines(findings.tree());
+    Some(desired)
+}
+
+fn access_lines(tree: &Tree) -> AccessLines {
+    let line = |path: &[&str]| {
+        let node = path.iter().try_fold(Tree::ROOT, |node, key| tree.child(node, key))?;
+        Some(tree.key_span(node).line)
+    };
+    AccessLines {
+        ssh: line(&["access", "ssh", "allow"]),
+        panel: line(&["access", "panel"]),
+        control_ports: line(&["firewall", "control_ports"]),
+    }
 }
 
 impl Invalid {

@@ -4,11 +4,12 @@ use std::num::NonZeroU16;
 
 use super::document::{
     AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
-    ReconcileDocument, SelfHealWord,
+    ReconcileDocument, SelfHealWord, SshDocument,
 };
+use super::values::SshPeer;
 use super::{
-    Access, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, NewCommits, Pool, Prune, ReconcilePolicy,
-    SelfHeal,
+    Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Prune,
+    ReconcilePolicy, SelfHeal, SshAccess,
 };
 
 /// Says what a valid document means.
@@ -51,7 +52,20 @@ fn access(access: &AccessDocument) -> Access {
     Access {
         socks: access.socks.iter().map(|peer| peer.network()).collect(),
         panel: access.panel.iter().map(|peer| peer.network()).collect(),
+        ssh: access.ssh.as_ref().and_then(ssh),
+        lockout: if access.allow_lockout { Lockout::Allowed } else { Lockout::Held },
+        lines: AccessLines::default(),
     }
+}
+
+/// Where anybody may come, SSH is left alone.
+fn ssh(ssh: &SshDocument) -> Option<SshAccess> {
+    let network = |peer: &SshPeer| match peer {
+        SshPeer::Any => None,
+        SshPeer::Peer(peer) => Some(peer.network()),
+    };
+    let allow = ssh.allow.iter().map(network).collect::<Option<_>>()?;
+    Some(SshAccess { ports: ssh.ports.iter().map(|port| port.0).collect(), allow })
 }
 
 fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {

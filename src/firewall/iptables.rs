@@ -293,7 +293,8 @@ impl Firewall for Iptables {
         if !sets.is_empty() {
             self.ipset.run(&["restore"], sets.as_bytes()).await?;
         }
-        self.restore_tables(&wanted, &mut seen).await
+        self.restore_tables(&wanted, &mut seen).await?;
+        self.destroy(restore::surplus(&wanted.sets, &seen.sets), &mut seen).await
     }
 
     async fn remove(&self) -> Result<(), FirewallError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -33,6 +34,11 @@ pub struct Guard {
     /// Who may reach it: aggregated networks, v4 and v6, sorted.
     #[schemars(with = "Vec<String>")]
     pub panel_allow: Vec<IpNet>,
+    /// The ports of SSH, sorted, disjoint and not adjacent; empty where SSH is left alone.
+    pub ssh_ports: Vec<Ports>,
+    /// Who may reach SSH: aggregated networks, v4 and v6, sorted.
+    #[schemars(with = "Vec<String>")]
+    pub ssh_allow: Vec<IpNet>,
     /// Ports that are closed to everybody.
     pub control_ports: Option<Ports>,
     /// Echo requests a second that are answered.
@@ -48,11 +54,14 @@ impl Guard {
             let last = pool.socks_port.checked_add(pool.size.checked_sub(1)?)?;
             Some(Ports { first: pool.socks_port, last })
         });
+        let ssh = desired.access.ssh.as_ref();
         Self {
             socks_ports: merge_ports(socks),
             socks_allow: aggregate(&desired.access.socks),
             panel_port,
             panel_allow: aggregate(&desired.access.panel),
+            ssh_ports: merge_ports(ssh.iter().flat_map(|ssh| &ssh.ports).map(|&port| Ports::one(port))),
+            ssh_allow: ssh.map(|ssh| aggregate(&ssh.allow)).unwrap_or_default(),
             control_ports: Some(Ports::from(&desired.firewall.control_ports)),
             icmp_per_second: desired.firewall.icmp_per_second,
         }
@@ -61,12 +70,28 @@ impl Guard {
     /// The same guard, with more ports counted among the nodes'.
     #[must_use]
     pub fn covering(&self, more: impl IntoIterator<Item = u16>) -> Self {
-        let more = more.into_iter().map(|port| Ports { first: port, last: port });
+        let more = more.into_iter().map(Ports::one);
         Self { socks_ports: merge_ports(self.socks_ports.iter().copied().chain(more)), ..self.clone() }
     }
 }
 
 impl Guard {
+    /// Whether somebody may open a connection to a port of SSH.
+    pub fn ssh_lets_in(&self, address: IpAddr, port: u16) -> bool {
+        let is_listed = !self.ssh_ports.iter().any(|range| range.contains(port)) || holds(&self.ssh_allow, address);
+        is_listed && !self.is_control_port(port)
+    }
+
+    /// Whether a port is closed to everybody.
+    pub fn is_control_port(&self, port: u16) -> bool {
+        self.control_ports.is_some_and(|range| range.contains(port))
+    }
+
+    /// Whether somebody may reach the status page.
+    pub fn panel_lets_in(&self, address: IpAddr) -> bool {
+        self.panel_port.is_none() || holds(&self.panel_allow, address)
+    }
+
     /// Says how this guard differs from another one that stands there, one sentence each.
     pub fn differences_from(&self, stands: &Self) -> Vec<String> {
         let mut differences = Vec::new();
@@ -83,6 +108,7 @@ impl Guard {
         if self.panel_allow != stands.panel_allow {
             differences.push(format!("panel whitelist: {}", moved(&stands.panel_allow, &self.panel_allow)));
         }
+        differences.extend(self.ssh_differences_from(stands));
         if self.control_ports != stands.control_ports {
             let ports = |ports: &Option<Ports>| ports.map_or("none".to_owned(), |ports| ports.to_string());
             differences.push(format!(
@@ -96,6 +122,18 @@ impl Guard {
         }
         differences
     }
+
+    fn ssh_differences_from(&self, stands: &Self) -> impl Iterator<Item = String> {
+        let ports = (self.ssh_ports != stands.ssh_ports)
+            .then(|| format!("SSH ports: {} → {}", list(&stands.ssh_ports), list(&self.ssh_ports)));
+        let allow = (self.ssh_allow != stands.ssh_allow)
+            .then(|| format!("SSH whitelist: {}", moved(&stands.ssh_allow, &self.ssh_allow)));
+        ports.into_iter().chain(allow)
+    }
+}
+
+fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Writes a list for people.
@@ -128,6 +166,11 @@ impl fmt::Display for Ports {
 }
 
 impl Ports {
+    /// The range of one port.
+    pub fn one(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
     /// Whether a port lies in the range.
     pub fn contains(&self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

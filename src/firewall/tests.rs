@@ -41,11 +41,15 @@ prop_compose! {
         socks_allow in merged_networks(),
         panel_port in any::<Option<u16>>(),
         panel_allow in merged_networks(),
+        ssh_ports in merged_ports(),
+        ssh_networks in merged_networks(),
         control in any::<Option<(u16, u16)>>(),
         icmp_per_second in any::<u32>(),
     ) -> Guard {
         let control_ports = control.map(|(a, b)| Ports { first: a.min(b), last: a.max(b) });
-        Guard { socks_ports, socks_allow, panel_port, panel_allow, control_ports, icmp_per_second }
+        // Whom SSH is closed to is only known where it is closed.
+        let ssh_allow = if ssh_ports.is_empty() { Vec::new() } else { ssh_networks };
+        Guard { socks_ports, socks_allow, panel_port, panel_allow, ssh_ports, ssh_allow, control_ports, icmp_per_second }
     }
 }
 

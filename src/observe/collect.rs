@@ -8,7 +8,7 @@ use crate::firewall::Firewall;
 use crate::firewall::model::Guard;
 use crate::tor::Tor;
 
-use super::{Instance, Observed, Stranger, listeners};
+use super::{Instance, Observation, Observed, ObservedGuard, Stranger, Visitor, listeners};
 
 /// What is looked at besides everything of ours.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Scope {
     pub guard: Guard,
     /// Where nodes are wished to listen.
     pub addresses: BTreeSet<SocketAddr>,
+    /// The visitors who are known already.
+    pub visitors: BTreeSet<Visitor>,
 }
 
 /// Takes a snapshot of the world.
@@ -29,7 +31,25 @@ pub async fn observe(tor: &dyn Tor, firewall: &dyn Firewall, scope: &Scope) -> O
         tracing::warn!(%error, "cannot read the table of listening sockets");
         BTreeMap::new()
     });
-    Observed { instances: seen.instances, relays: seen.relays, guard, strangers, tor: seen.program }
+    let mut visitors = scope.visitors.clone();
+    // Nobody is locked out where nothing changes, and then the table need not be read.
+    if guard != Observation::Present(ObservedGuard::Exact(scope.guard.clone())) {
+        visitors.extend(sessions(&scope.guard));
+    }
+    Observed { instances: seen.instances, relays: seen.relays, guard, strangers, visitors, tor: seen.program }
+}
+
+/// Finds the sessions of SSH at every port that it may have: those that a guard says, 22, and sshd's, as far as they
+/// can be seen. None can be told where the kernel's tables cannot be read.
+pub fn sessions(guard: &Guard) -> BTreeSet<Visitor> {
+    let is_guarded = |port| guard.ssh_ports.iter().any(|range| range.contains(port));
+    let servers = listeners::ssh_ports();
+    let found = servers
+        .and_then(|servers| listeners::sessions(|port| port == 22 || servers.contains(&port) || is_guarded(port)));
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the tables of connections: who uses SSH now is not known");
+        BTreeSet::new()
+    })
 }
 
 /// Lists everybody else who listens on this host.

@@ -1,4 +1,4 @@
-//! Listening TCP sockets of others, at the addresses that nodes want.
+//! Listening TCP sockets of others, at the addresses that nodes want; and who is connected to SSH.
 //!
 //! The kernel's tables name addresses and inodes, and that is all that is read while nobody is in the way. Only then the
 //! descriptors of all processes are searched for the one who is.
@@ -9,10 +9,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use super::{Stranger, overlap};
+use super::{Door, Stranger, Visitor, overlap};
 
 /// The state of a listening socket in the kernel's tables.
 const LISTEN: &str = "0A";
+
+/// The state of a connection that stands.
+const ESTABLISHED: &str = "01";
+/// How sshd calls a process of a connection whose user is not known yet.
+const BEFORE_LOGIN: [&str; 3] = ["[accepted]", "[net]", "[preauth]"];
 
 /// A listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +63,44 @@ pub fn others(ours: &BTreeSet<SocketAddr>, our_pids: &BTreeSet<u32>) -> io::Resu
     Ok(strangers.filter(|stranger| !is_ours(stranger)).collect())
 }
 
+/// Finds who is connected from outside to the ports of SSH.
+///
+/// Somebody who has not logged in is no session, where that can be seen: it takes a look into sshd's processes.
+pub fn sessions(is_ssh: impl Fn(u16) -> bool) -> io::Result<BTreeSet<Visitor>> {
+    let connected = |connection: &Connection| {
+        is_ssh(connection.local.port())
+            && connection.remote.ip() != connection.local.ip()
+            && !connection.remote.ip().is_loopback()
+    };
+    let connections: Vec<Connection> = connections()?.into_iter().filter(connected).collect();
+    if connections.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let strangers = before_login(&connections.iter().map(|connection| connection.inode).collect());
+    let sessions = connections.into_iter().filter(|connection| !strangers.contains(&connection.inode));
+    Ok(sessions.map(|it| Visitor { address: it.remote.ip(), door: Door::Ssh(it.local.port()) }).collect())
+}
+
+/// The ports on which an SSH server listens, as far as it can be seen.
+pub fn ssh_ports() -> io::Result<BTreeSet<u16>> {
+    let listeners = listeners()?;
+    let holders = holders(listeners.iter().map(|listener| listener.inode).collect());
+    let is_ssh = |it: &&Listener| holders.get(&it.inode).is_some_and(|(_, name)| name == "sshd");
+    Ok(listeners.iter().filter(is_ssh).map(|listener| listener.address.port()).collect())
+}
+
+/// The connections that a process of sshd holds which waits for a login.
+fn before_login(inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
+    let waits = |process: &Path| {
+        let title = fs::read(process.join("cmdline")).unwrap_or_default();
+        let title = String::from_utf8_lossy(&title).into_owned();
+        title.starts_with("sshd") && BEFORE_LOGIN.iter().any(|word| title.contains(word))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let waiting = processes.filter(|path| waits(path)).flat_map(|path| sockets_of(&path));
+    waiting.filter(|inode| inodes.contains(inode)).collect()
+}
+
 /// Pairs the wanted addresses with the listeners that keep them from being bound.
 fn conflicts(
     wanted: &BTreeSet<SocketAddr>,
@@ -74,27 +117,55 @@ fn conflicts(
     found.collect()
 }
 
+/// A connection that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Connection {
+    local: SocketAddr,
+    remote: SocketAddr,
+    inode: u64,
+}
+
 /// Reads all listening TCP sockets of this network namespace.
 fn listeners() -> io::Result<Vec<Listener>> {
-    let mut found = parse(&fs::read_to_string("/proc/net/tcp")?);
+    Ok(parse(&tables()?))
+}
+
+/// Reads all connections of this network namespace that stand.
+fn connections() -> io::Result<Vec<Connection>> {
+    let connection = |line: &str| {
+        let (fields, inode) = of_state(line, ESTABLISHED)?;
+        Some(Connection { local: address(fields[1])?, remote: address(fields[2])?, inode })
+    };
+    Ok(tables()?.lines().filter_map(connection).collect())
+}
+
+/// The tables of IPv4 and of IPv6.
+fn tables() -> io::Result<String> {
+    let mut tables = fs::read_to_string("/proc/net/tcp")?;
     match fs::read_to_string("/proc/net/tcp6") {
-        Ok(table) => found.extend(parse(&table)),
+        Ok(table) => tables.push_str(&table),
         // A kernel without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    Ok(found)
+    Ok(tables)
 }
 
-/// Reads a table of the form of `/proc/net/tcp` (proc_net_tcp(5)).
-fn parse(table: &str) -> Vec<Listener> {
+/// Reads the listening sockets of tables of the form of `/proc/net/tcp` (proc_net_tcp(5)).
+fn parse(tables: &str) -> Vec<Listener> {
     let listener = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-        let is_listening = *state == LISTEN;
-        is_listening.then_some(Listener { address: address(local)?, inode: inode.parse().ok()? })
+        let (fields, inode) = of_state(line, LISTEN)?;
+        Some(Listener { address: address(fields[1])?, inode })
     };
-    table.lines().skip(1).filter_map(listener).collect()
+    tables.lines().filter_map(listener).collect()
+}
+
+/// The fields of a line with that state, up to the state, and its inode; a heading has another word there.
+fn of_state<'a>(line: &'a str, state: &str) -> Option<([&'a str; 4], u64)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let first = <[&str; 4]>::try_from(fields.get(..4)?).ok()?;
+    (first[3] == state).then_some(())?;
+    Some((first, fields.get(9)?.parse().ok()?))
 }
 
 /// Reads `0100007F:1F90`: the address as 32-bit numbers in the machine's order, the port as it is.
@@ -182,6 +253,21 @@ mod tests {
         ] {
             assert_eq!(overlap(at(left), at(right)), expected, "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_connection_from_outside_to_its_port_is_a_session() {
+        assert_eq!(
+            Visitor::of_ssh("2001:db8::7 50000 192.0.2.1 2222"),
+            Some(Visitor { address: "2001:db8::7".parse().unwrap(), door: Door::Ssh(2_222) })
+        );
+        let short = Visitor::of_ssh("::ffff:198.51.100.7 50000 22").unwrap();
+        assert_eq!((short.address.to_string().as_str(), short.door), ("198.51.100.7", Door::Ssh(22)));
+        assert_eq!((Visitor::of_ssh("198.51.100.7 50000"), Visitor::of_ssh("")), (None, None));
+        let line = "0: 0100000A:0016 0200000A:C350 01 00000000:00000000 00:00000000 00000000 0 0 77 1 0 100 0\n";
+        let (fields, inode) = of_state(line, ESTABLISHED).unwrap();
+        assert_eq!((address(fields[1]), inode), ("10.0.0.1:22".parse().ok(), 77));
+        assert_eq!(of_state(line, LISTEN), None);
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Applied {
         if self.guard.as_ref() == Some(wanted) { Cause::Drift } else { Cause::Change }
     }
 
+    /// The guard that was left in place last.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
     /// Whether an instance was ever as wished, and has not been removed since.
     pub fn knows(&self, name: &InstanceName) -> bool {
         self.instances.contains_key(name)

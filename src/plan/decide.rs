@@ -9,11 +9,13 @@
 //! - What is unknown is in no destructive step; what is not ours is in no step at all.
 //! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
+mod guard;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
 use crate::firewall::model::Guard;
-use crate::observe::{Control, Instance, Observation, Observed, ObservedGuard};
+use crate::observe::{Control, Instance, Observation, Observed};
 use crate::tor::layout::Layout;
 use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
@@ -323,72 +325,5 @@ impl Deciding<'_> {
         };
         let fit = relays.choose(&wanted.countries, &wanted.exits);
         running.iter().all(|exit| fit.contains(exit) || !relays.exits.contains_key(exit))
-    }
-
-    /// Puts the guard's steps around the others: wide before them, as wished after them.
-    fn guard(&mut self) {
-        let Some(wished) = self.wish.guard() else {
-            if self.observed.guard.present().is_some() {
-                self.step(Object::Guard, Cause::Change, Action::RemoveGuard);
-            }
-            return;
-        };
-        let (leaving, staying) = self.ports_beyond(&wished);
-        let after = wished.covering(staying);
-        let before = after.covering(leaving);
-        if let Some(action) = self.guard_action(&before) {
-            let cause = self.wish.applied.cause_of_guard(&wished);
-            self.step(Object::Guard, cause, action);
-            // It closes before the others open.
-            if self.plan.steps.last().is_some_and(|last| last.object == Object::Guard) {
-                self.plan.steps.rotate_right(1);
-            }
-        }
-        let known = self.observed.guard.unknown().is_none();
-        if known && before != after {
-            let differences = vec!["the ports of nodes that are gone are given up".to_owned()];
-            self.step(Object::Guard, Cause::Change, Action::UpdateGuard { guard: after, differences });
-        }
-    }
-
-    /// Lists the ports on which instances of ours may listen and that the wished guard does not cover: those that
-    /// close in this plan, and those that stay for now.
-    fn ports_beyond(&self, wished: &Guard) -> (Vec<u16>, Vec<u16>) {
-        let covered = |port: &u16| wished.socks_ports.iter().any(|range| range.contains(*port));
-        let closes = |name: &InstanceName| {
-            self.plan
-                .steps
-                .iter()
-                .any(|step| step.object == Object::Instance(name.clone()) && step.action.closes_ports())
-        };
-        let (mut leaving, mut staying) = (Vec::new(), Vec::new());
-        for (name, instance) in &self.observed.instances {
-            let remembered = instance.control.unknown().map(|_| self.wish.applied.listeners(name));
-            let listeners = instance.listeners().chain(remembered.into_iter().flatten());
-            let reachable = listeners.filter(|address| !address.ip().is_loopback()).map(|address| address.port());
-            let ports = reachable.filter(|port| !covered(port));
-            if closes(name) { leaving.extend(ports) } else { staying.extend(ports) }
-        }
-        (leaving, staying)
-    }
-
-    fn guard_action(&mut self, guard: &Guard) -> Option<Action> {
-        let guard = guard.clone();
-        match &self.observed.guard {
-            Observation::Absent => Some(Action::InstallGuard { guard }),
-            Observation::Present(ObservedGuard::Exact(stands)) if *stands == guard => None,
-            Observation::Present(ObservedGuard::Exact(stands)) => {
-                let differences = guard.differences_from(stands);
-                Some(Action::UpdateGuard { guard, differences })
-            }
-            Observation::Present(ObservedGuard::Altered(differences)) => {
-                Some(Action::UpdateGuard { guard, differences: differences.clone() })
-            }
-            Observation::Unknown(why) => {
-                let reason = BlockReason::Unknown(why.clone());
-                self.block(Object::Guard, reason);
-                None
-            }
-        }
     }
 }

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{InstanceName, PoolName, Prune, ReconcilePolicy};
+use crate::observe::Visitor;
 
+use super::lockout::{self, Closing};
 use super::step::{Object, Step};
 
 /// What operators have said about a revision, beyond what its file says.
@@ -21,6 +23,8 @@ pub struct Mandate {
     pub deletions: Deletions,
     /// The instances whose removal was confirmed.
     pub confirmed: BTreeSet<InstanceName>,
+    /// Whom the revision would have locked out when it was first looked at: that they have left since changes nothing.
+    pub endangered: BTreeSet<Visitor>,
 }
 
 /// What is left alone.
@@ -73,11 +77,24 @@ pub enum HoldReason {
         /// The limit.
         percent: u8,
     },
+    /// Somebody would be locked out who is inside.
+    Lockout {
+        /// They.
+        visitors: BTreeSet<Visitor>,
+        /// What the first of them would be locked out by.
+        by: Closing,
+        /// The line of the file where that stands.
+        line: Option<usize>,
+    },
 }
 
 /// The mandate where no operator has said anything.
-pub static BY_FILE_ALONE: Mandate =
-    Mandate { suspended: Suspended::Nothing, deletions: Deletions::Limited, confirmed: BTreeSet::new() };
+pub static BY_FILE_ALONE: Mandate = Mandate {
+    suspended: Suspended::Nothing,
+    deletions: Deletions::Limited,
+    confirmed: BTreeSet::new(),
+    endangered: BTreeSet::new(),
+};
 
 impl Mandate {
     /// Why any step on an object is held, where it is.
@@ -138,13 +155,16 @@ impl fmt::Display for HoldReason {
             Self::Suspended => f.write_str("when it is resumed"),
             Self::Unconfirmed => f.write_str("when that is confirmed (reconcile.prune)"),
             Self::MaxDelete { .. } => f.write_str("when that is allowed (reconcile.max_delete)"),
+            Self::Lockout { visitors, by, line } => {
+                write!(f, "when it locks nobody out: {}", lockout::advice(visitors, *by, *line))
+            }
         }
     }
 }
 
 impl HoldReason {
     /// The labels of all reasons, fit for a metric.
-    pub const LABELS: [&'static str; 3] = ["suspended", "unconfirmed", "max_delete"];
+    pub const LABELS: [&'static str; 4] = ["suspended", "unconfirmed", "max_delete", "lockout"];
 
     /// The reason as a label.
     pub fn label(&self) -> &'static str {
@@ -152,6 +172,7 @@ impl HoldReason {
             Self::Suspended => "suspended",
             Self::Unconfirmed => "unconfirmed",
             Self::MaxDelete { .. } => "max_delete",
+            Self::Lockout { .. } => "lockout",
         }
     }
 
@@ -171,6 +192,7 @@ impl HoldReason {
                 "{nodes} of {existing} nodes would be destroyed, and reconcile.max_delete is {percent}%: \
                  `exitpool apply --allow-delete` lets this revision through"
             ),
+            Self::Lockout { visitors, by, line } => lockout::advice(visitors, *by, *line),
         }
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{InstanceName, PoolName, Revision};
+use crate::observe::Visitor;
 use crate::plan::{Deletions, Mandate, Suspended};
 
 /// How many marks of bad revisions are kept: more than revisions are kept to go back to.
@@ -23,8 +24,19 @@ pub struct Orders {
     pub may_delete: Option<Revision>,
     /// What may be removed.
     pub confirmed: Option<Confirmed>,
+    /// Whom a revision would have locked out.
+    pub endangered: Option<Endangered>,
     /// The revisions that were left by a rollback, oldest first.
     pub bad: Vec<Mark>,
+}
+
+/// Those whom a revision would have locked out: it stays held for their sake, also when they have left meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endangered {
+    /// The revision.
+    pub revision: Revision,
+    /// They.
+    pub visitors: BTreeSet<Visitor>,
 }
 
 /// An order to leave something alone.
@@ -111,7 +123,24 @@ impl Orders {
             suspended,
             deletions: if allowed { Deletions::Allowed } else { Deletions::Limited },
             confirmed: confirmed.map(|confirmed| confirmed.instances.clone()).unwrap_or_default(),
+            endangered: self.endangered_by(revision).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Whom a revision would have locked out, as far as that was seen.
+    fn endangered_by(&self, revision: &Revision) -> Option<&BTreeSet<Visitor>> {
+        self.endangered.as_ref().filter(|it| it.revision == *revision).map(|it| &it.visitors)
+    }
+
+    /// Takes in whom a revision would lock out now; says whether that is new.
+    pub fn endanger(&mut self, revision: &Revision, visitors: BTreeSet<Visitor>) -> bool {
+        let known = self.endangered_by(revision).cloned().unwrap_or_default();
+        let is_new = !visitors.is_subset(&known);
+        if is_new {
+            let visitors = known.union(&visitors).copied().collect();
+            self.endangered = Some(Endangered { revision: revision.clone(), visitors });
+        }
+        is_new
     }
 
     /// Ends the suspensions whose time is over; says which, one sentence each.

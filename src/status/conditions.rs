@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
 use super::describe::{
-    count, count_were, describe_failure, describe_node, describe_suspension, listing, reason_of_block,
+    count, count_were, describe_failure, describe_node, describe_suspension, listing, reason_of_block, reason_of_hold,
 };
 use super::drift::{Drift, DriftItem};
 use super::inputs::{Fault, Inputs, SourceError};
@@ -329,6 +329,9 @@ impl Facts<'_> {
         if let Some(step) = plan.steps.iter().find(|step| step.object == Object::Guard) {
             let reason = if step.cause == Cause::Drift { Reason::DriftDetected } else { Reason::OutOfSync };
             return Some(Verdict::no(reason, step.to_string()));
+        }
+        if let Some(held) = plan.held.iter().find(|held| held.step.object == Object::Guard) {
+            return Some(Verdict::no(reason_of_hold(&held.reason), held.reason.advice(1)));
         }
         let block = plan.blocked.iter().find(|block| block.object == Object::Guard)?;
         Some(Verdict::no(reason_of_block(&block.reason), block.reason.to_string()))

@@ -45,6 +45,7 @@ pub(super) fn reason_of_hold(reason: &HoldReason) -> Reason {
         HoldReason::Suspended => Reason::Suspended,
         HoldReason::Unconfirmed => Reason::ConfirmationNeeded,
         HoldReason::MaxDelete { .. } => Reason::MaxDeleteLimitReached,
+        HoldReason::Lockout { .. } => Reason::LockoutRefused,
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Metrics, Status};
+use super::{Metrics, Status, Visitors};
 
 /// What the server reads.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Shared {
     pub status: watch::Receiver<Arc<Status>>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Who has read here lately.
+    pub visitors: Arc<Visitors>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }

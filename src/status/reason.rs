@@ -87,6 +87,8 @@ reasons! {
     MaxDeleteLimitReached,
     /// What is no longer desired waits for an operator to confirm its removal.
     ConfirmationNeeded,
+    /// Somebody who is inside would be locked out.
+    LockoutRefused,
     /// A rolling change waits for its turn.
     MaxUnavailableLimitReached,
     /// The process of an instance is another one than before.

@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
     // Both on paper, to be planned for elsewhere.
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // Which revision is in force, and what operators have said.
-    ("rollout", &["desired", "plan"]),
+    ("rollout", &["desired", "observe", "plan"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -83,6 +83,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
             "error",
             "sys",
             "desired",
+            "observe",
             "plan",
             "observe::snapshot",
             "observe::collect",

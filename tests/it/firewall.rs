@@ -1,7 +1,7 @@
 //! The firewall drivers with the real tools, in network namespaces of their own.
 
 mod iptables;
-mod lab;
+pub mod lab;
 mod nftables;
 mod select;
 mod tamper;

@@ -9,6 +9,7 @@ mod docs;
 mod firewall;
 mod generated;
 mod git_kit;
+mod lockout;
 mod netns;
 mod offline;
 mod operator;

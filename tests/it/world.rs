@@ -55,8 +55,11 @@ impl World {
             .filter(|(_, size, ..)| *size > 0)
             .map(|(name, size, port, countries)| pool(name, size, port, countries))
             .collect();
-        let access =
-            Access { socks: networks(&["203.0.113.0/24", "2001:db8::/32"]), panel: networks(&["127.0.0.0/8"]) };
+        let access = Access {
+            socks: networks(&["203.0.113.0/24", "2001:db8::/32"]),
+            panel: networks(&["127.0.0.0/8"]),
+            ..Access::default()
+        };
         let desired = Desired { pools, access, ..Desired::default() };
         let source = SourceState {
             accepted: Some(revision('a')),

@@ -73,7 +73,14 @@ fn holdable(network: IpNet) -> Vec<IpNet> {
 
 /// The names of the sets that stand in the way: of another kind than wanted, or left over from filling one.
 pub fn unusable<'a>(wanted: &'a Sets, seen: &'a Sets) -> impl Iterator<Item = &'a String> {
-    let usable =
-        |(name, set): &(&String, &Set)| wanted.get(*name).is_some_and(|wanted| wanted.properties == set.properties);
-    seen.iter().filter(move |set| !usable(set)).map(|(name, _)| name)
+    let is_unusable = |(name, set): &(&String, &Set)| match wanted.get(*name) {
+        Some(wanted) => wanted.properties != set.properties,
+        None => name.starts_with(ASIDE),
+    };
+    seen.iter().filter(is_unusable).map(|(name, _)| name)
+}
+
+/// The names of the sets that nothing needs once the rules are the wanted ones.
+pub fn surplus(wanted: &Sets, seen: &Sets) -> Vec<String> {
+    seen.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect()
 }

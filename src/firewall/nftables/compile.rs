@@ -34,19 +34,40 @@ const PRIORITY: i32 = -145;
 const CONTROL: &str = "exitpool:control";
 const SOCKS: &str = "exitpool:socks";
 const PANEL: &str = "exitpool:panel";
+const SSH: &str = "exitpool:ssh";
 const ICMP_V4: &str = "exitpool:icmp4";
 
-/// The two chains that let through whom their sets name, and nobody else.
-const WHITELISTS: [Whitelist; 2] = [
-    Whitelist { chain: "socks", v4: "socks4", v6: "socks6", comment: "exitpool:socks-deny" },
-    Whitelist { chain: "panel", v4: "panel4", v6: "panel6", comment: "exitpool:panel-deny" },
-];
+/// The chains that let through whom their sets name, and nobody else.
+const SOCKS_LIST: Whitelist =
+    Whitelist { chain: "socks", v4: "socks4", v6: "socks6", comment: "exitpool:socks-deny", flows: Flows::Judged };
+const PANEL_LIST: Whitelist =
+    Whitelist { chain: "panel", v4: "panel4", v6: "panel6", comment: "exitpool:panel-deny", flows: Flows::Judged };
+/// Only there where SSH is not left alone.
+const SSH_LIST: Whitelist =
+    Whitelist { chain: "ssh", v4: "ssh4", v6: "ssh6", comment: "exitpool:ssh-deny", flows: Flows::Kept };
 
+#[derive(Clone, Copy)]
 struct Whitelist {
     chain: &'static str,
     v4: &'static str,
     v6: &'static str,
     comment: &'static str,
+    flows: Flows,
+}
+
+/// What becomes of the connections that stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flows {
+    /// Each packet of them is judged: who leaves the list is cut off at once.
+    Judged,
+    /// They go on: an operator who has made a mistake still has a session to mend it in.
+    Kept,
+}
+
+/// The whitelists of a guard, and who is on them.
+fn whitelists(guard: &Guard) -> impl Iterator<Item = (Whitelist, &Vec<IpNet>)> {
+    let ssh = (!guard.ssh_ports.is_empty()).then_some((SSH_LIST, &guard.ssh_allow));
+    [(SOCKS_LIST, &guard.socks_allow), (PANEL_LIST, &guard.panel_allow)].into_iter().chain(ssh)
 }
 
 /// Our table itself.
@@ -54,16 +75,16 @@ pub fn table() -> NfListObject<'static> {
     NfListObject::Table(Table { family: FAMILY, name: TABLE.into(), handle: None })
 }
 
-/// The chains and the sets, empty: they are the same for every guard.
-pub fn frame() -> Vec<NfListObject<'static>> {
-    let whitelists = WHITELISTS.iter().flat_map(|list| {
+/// The chains and the sets, empty.
+pub fn frame(guard: &Guard) -> Vec<NfListObject<'static>> {
+    let whitelists = whitelists(guard).flat_map(|(list, _)| {
         [
             set(list.v4, SetType::Ipv4Addr),
             set(list.v6, SetType::Ipv6Addr),
             chain(Chain { name: list.chain.into(), ..Chain::default() }),
         ]
     });
-    let guard = chain(Chain {
+    let hooked = chain(Chain {
         name: GUARD.into(),
         _type: Some(NfChainType::Filter),
         hook: Some(NfHook::Prerouting),
@@ -71,24 +92,22 @@ pub fn frame() -> Vec<NfListObject<'static>> {
         policy: Some(NfChainPolicy::Accept),
         ..Chain::default()
     });
-    whitelists.chain([guard]).collect()
+    whitelists.chain([hooked]).collect()
 }
 
 /// The elements and the rules that fill the frame.
 pub fn filling(guard: &Guard) -> Vec<NfListObject<'static>> {
-    let [socks, panel] = &WHITELISTS;
-    let allowed = [(socks, &guard.socks_allow), (panel, &guard.panel_allow)];
-    let elements = allowed.into_iter().flat_map(|(list, networks)| {
+    let elements = whitelists(guard).flat_map(|(list, networks)| {
         let (v4, v6): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(|network| network.network().is_ipv4());
         [element(list.v4, &v4), element(list.v6, &v6)]
     });
-    let rules = WHITELISTS.iter().flat_map(whitelist_rules).chain(guard_rules(guard));
+    let rules = whitelists(guard).flat_map(|(list, _)| whitelist_rules(list)).chain(guard_rules(guard));
     elements.flatten().chain(rules.map(NfListObject::Rule)).collect()
 }
 
 /// The canonical form of the table that a guard compiles to.
 pub fn canonical(guard: &Guard) -> Result<Canonical, CanonicalError> {
-    let objects: Vec<NfListObject> = [table()].into_iter().chain(frame()).chain(filling(guard)).collect();
+    let objects: Vec<NfListObject> = [table()].into_iter().chain(frame(guard)).chain(filling(guard)).collect();
     Canonical::read(json!({ "nftables": objects }))
 }
 
@@ -99,16 +118,18 @@ pub fn canonical(guard: &Guard) -> Result<Canonical, CanonicalError> {
 pub fn decompile(table: &Canonical) -> Option<Guard> {
     let rules = &table.chains.get(GUARD)?.rules;
     let commented = |comment: &'static str| rules.iter().filter(move |rule| rule.comment.as_deref() == Some(comment));
-    let allowed = |list: &Whitelist| -> Option<Vec<IpNet>> {
+    let allowed = |list: Whitelist| -> Option<Vec<IpNet>> {
         let (v4, v6) = (table.sets.get(list.v4)?, table.sets.get(list.v6)?);
         Some(v4.members.networks().into_iter().chain(v6.members.networks()).collect())
     };
-    let [socks, panel] = &WHITELISTS;
+    let ssh_ports = commented(SSH).map(ports).collect::<Option<Vec<Ports>>>()?;
     Some(Guard {
         socks_ports: commented(SOCKS).map(ports).collect::<Option<Vec<Ports>>>()?,
-        socks_allow: allowed(socks)?,
+        socks_allow: allowed(SOCKS_LIST)?,
         panel_port: commented(PANEL).next().map(ports).map_or(Some(None), |ports| ports.map(|it| Some(it.first)))?,
-        panel_allow: allowed(panel)?,
+        panel_allow: allowed(PANEL_LIST)?,
+        ssh_allow: if ssh_ports.is_empty() { Vec::new() } else { allowed(SSH_LIST)? },
+        ssh_ports,
         control_ports: commented(CONTROL).next().map(ports).map_or(Some(None), |ports| ports.map(Some))?,
         icmp_per_second: commented(ICMP_V4).next().and_then(icmp_rate)?,
     })
@@ -123,20 +144,25 @@ fn guard_rules(guard: &Guard) -> impl Iterator<Item = Rule<'static>> {
     ];
     let control = guard.control_ports.map(|ports| rule(GUARD, CONTROL, vec![to(ports), count(), drop()]));
     let socks = guard.socks_ports.iter().map(|&ports| rule(GUARD, SOCKS, vec![to(ports), jump("socks")]));
-    let panel =
-        guard.panel_port.map(|port| rule(GUARD, PANEL, vec![to(Ports { first: port, last: port }), jump("panel")]));
+    let panel = guard.panel_port.map(|port| rule(GUARD, PANEL, vec![to(Ports::one(port)), jump("panel")]));
+    let ssh = guard.ssh_ports.iter().map(|&ports| rule(GUARD, SSH, vec![to(ports), jump("ssh")]));
     let icmp = [("icmp", ICMP_V4), ("icmpv6", "exitpool:icmp6")]
         .map(|(protocol, comment)| rule(GUARD, comment, icmp_statements(protocol, guard.icmp_per_second)));
-    let closing: Vec<Rule> = control.into_iter().chain(socks).chain(panel).chain(icmp).collect();
+    let closing: Vec<Rule> = control.into_iter().chain(socks).chain(panel).chain(ssh).chain(icmp).collect();
     passing.into_iter().chain(closing)
 }
 
-fn whitelist_rules(list: &Whitelist) -> [Rule<'static>; 3] {
+fn whitelist_rules(list: Whitelist) -> Vec<Rule<'static>> {
     let pass = |protocol: &'static str, set: &str| {
         let member = compare(payload(protocol, "saddr"), text(format!("@{set}")));
         Rule { comment: None, ..rule(list.chain, "", vec![member, Statement::Return(None)]) }
     };
-    [pass("ip", list.v4), pass("ip6", list.v6), rule(list.chain, list.comment, vec![count(), drop()])]
+    let kept = (list.flows == Flows::Kept).then(|| {
+        let established = matching(conntrack("state"), Operator::IN, text("established"));
+        Rule { comment: None, ..rule(list.chain, "", vec![established, Statement::Return(None)]) }
+    });
+    let judged = [pass("ip", list.v4), pass("ip6", list.v6), rule(list.chain, list.comment, vec![count(), drop()])];
+    kept.into_iter().chain(judged).collect()
 }
 
 /// Drops echo requests over the rate; other ICMP is what path MTU and neighbour discovery live on, and passes.

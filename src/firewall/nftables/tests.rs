@@ -41,6 +41,7 @@ fn listed_guard() -> Guard {
         panel_allow: networks(&["0.0.0.0/0"]),
         control_ports: Some(Ports { first: 40_000, last: 40_099 }),
         icmp_per_second: 10,
+        ..Guard::default()
     }
 }
 

@@ -68,7 +68,7 @@ fn alterable(seen: &Properties, wanted: &Properties) -> bool {
 
 /// What comes first, then the table, its frame and its filling.
 fn document(first: Vec<Value>, guard: &Guard) -> Value {
-    let objects = [compile::table()].into_iter().chain(compile::frame()).chain(compile::filling(guard));
+    let objects = [compile::table()].into_iter().chain(compile::frame(guard)).chain(compile::filling(guard));
     let commands: Vec<Value> = first.into_iter().chain(objects.map(add)).collect();
     json!({ "nftables": commands })
 }

@@ -11,7 +11,7 @@ pub(super) fn allows(status: &Status, peer: &Peer) -> bool {
 }
 
 /// Whether a peer is this host itself.
-fn is_this_host(status: &Status, peer: &Peer) -> bool {
+pub(super) fn is_this_host(status: &Status, peer: &Peer) -> bool {
     peer.address.is_loopback()
         || peer.address == peer.reached
         || status.server_addresses.iter().any(|own| own.to_canonical() == peer.address)

@@ -11,6 +11,7 @@ use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
 use super::{Context, Peer, access, events, reply};
+use crate::observe::{Door, Visitor};
 use crate::status::metrics::{Endpoint, Method};
 use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::status::{Activity, Status, page};
@@ -70,6 +71,10 @@ fn answer(context: &Context, asked: &Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
     if !access::allows(&status, &asked.peer) {
         return refused(&asked.peer);
+    }
+    if !access::is_this_host(&status, &asked.peer) {
+        let visitor = Visitor { address: asked.peer.address, door: Door::Panel };
+        context.shared.visitors.saw(visitor, (context.shared.now)());
     }
     if asked.endpoint == Endpoint::Other {
         return reply::text(StatusCode::NOT_FOUND, "there is nothing here");

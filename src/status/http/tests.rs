@@ -32,7 +32,7 @@ impl Server {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let metrics = Arc::new(Metrics::new());
         let stop = CancellationToken::new();
-        let shared = Shared { status: receiver, metrics: Arc::clone(&metrics), now: noon };
+        let shared = Shared { status: receiver, metrics: Arc::clone(&metrics), visitors: Arc::default(), now: noon };
         let task = tokio::spawn(serve_within(listener, shared, limits, stop.clone()));
         Self { address, status: sender, metrics, stop, task }
     }
@@ -333,7 +333,7 @@ async fn requests_are_counted_by_route_and_answer() {
 #[tokio::test]
 async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
     let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
-    let shared = Shared { status, metrics: Arc::new(Metrics::new()), now: noon };
+    let shared = Shared { status, metrics: Arc::new(Metrics::new()), visitors: Arc::default(), now: noon };
     let streams = Arc::new(Semaphore::new(1));
     let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));

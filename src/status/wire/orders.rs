@@ -12,7 +12,7 @@ use crate::status::{Status, Suspension};
 pub struct HeldDocument {
     /// What it changes.
     pub object: ObjectDocument,
-    /// `suspended`, `unconfirmed` or `max_delete`.
+    /// `suspended`, `unconfirmed`, `max_delete` or `lockout`.
     pub reason: String,
     /// The step, and what it waits for.
     pub message: String,

@@ -181,6 +181,7 @@ pub fn guard() -> Guard {
         panel_allow: networks(STRANGER),
         control_ports: Some(Ports { first: 40_000, last: 40_099 }),
         icmp_per_second: 10,
+        ..Guard::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use exitpool::firewall::model::Guard;
+use exitpool::firewall::model::{Guard, Ports};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -27,6 +27,7 @@ on_each_driver!(
     echo_requests_over_the_rate_are_dropped,
     nothing_gets_in_and_nobody_is_cut_off_while_the_guard_changes,
     packets_that_nobody_tracks_are_kept_out_as_well,
+    ssh_is_closed_to_others_and_sessions_go_on,
 );
 
 fn all_ports() -> Vec<u16> {
@@ -94,6 +95,36 @@ fn taking_an_address_out_cuts_its_running_connections(lab: &Lab) {
         let cut = tokio::time::timeout(Duration::from_millis(250), node.read_u8()).await;
         assert!(cut.is_err(), "{cut:?} came through");
     });
+}
+
+fn ssh_is_closed_to_others_and_sessions_go_on(lab: &Lab) {
+    const OTHER_SSH: u16 = 2_222;
+    let listeners = lab.listen(&[SSH, OTHER_SSH, BETWEEN_NODES]);
+    lab.apply(&guard());
+    let ssh_ports = vec![Ports::one(SSH), Ports::one(OTHER_SSH)];
+    let restricted = Guard { ssh_ports, ssh_allow: guard().socks_allow, ..guard() };
+    lab.client.block_on(async || {
+        let mut session = connects(STRANGER[0], HOST[0], SSH).await;
+        let mut shell = accepted(&listeners[0]);
+        round_trip(&mut session, &mut shell).await;
+        lab.apply(&restricted);
+        round_trip(&mut session, &mut shell).await;
+        for (host, (friend, stranger)) in HOST.into_iter().zip(FRIEND.into_iter().zip(STRANGER)) {
+            for port in [SSH, OTHER_SSH] {
+                connects(friend, host, port).await;
+                is_dropped(stranger, host, port).await;
+            }
+            connects(stranger, host, BETWEEN_NODES).await;
+        }
+        // Nobody is left on the list: the session goes on all the same.
+        lab.apply(&Guard { ssh_allow: Vec::new(), ..restricted.clone() });
+        is_dropped(FRIEND[0], HOST[0], SSH).await;
+        round_trip(&mut session, &mut shell).await;
+    });
+    lab.host.block_on(async || connects("127.0.0.1", "127.0.0.1", SSH).await);
+    lab.apply(&guard());
+    lab.client.block_on(async || connects(STRANGER[0], HOST[0], SSH).await);
+    lab.remove();
 }
 
 fn a_published_port_is_no_way_around_the_guard(lab: &Lab) {

@@ -68,6 +68,7 @@ prop_compose! {
             access: Access {
                 socks: socks.into_iter().map(|byte| format!("203.0.{byte}.0/24").parse().unwrap()).collect(),
                 panel: BTreeSet::new(),
+                ..Access::default()
             },
             firewall: FirewallPolicy {
                 driver: if guarded { DriverChoice::Nftables } else { DriverChoice::None },
