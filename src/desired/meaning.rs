@@ -3,19 +3,20 @@
 use std::num::NonZeroU16;
 
 use super::document::{
-    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
-    ReconcileDocument, SelfHealWord,
+    Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord, ReconcileDocument, SelfHealWord,
 };
+use super::whitelist::Whitelists;
 use super::{
     Access, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, NewCommits, Pool, Prune, ReconcilePolicy,
     SelfHeal,
 };
 
-/// Says what a valid document means.
-pub fn of(document: &Document) -> Desired {
+/// Says what a valid document means, whose whitelists mean these networks.
+pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
+    let Whitelists { socks, panel } = whitelists;
     Desired {
         pools: document.pools.iter().map(pool).collect(),
-        access: access(&document.access),
+        access: Access { socks, panel },
         firewall: firewall(&document.firewall),
         reconcile: reconcile(&document.reconcile),
         health: HealthPolicy { restart_after: document.health.restart_after.0 },
@@ -44,13 +45,6 @@ fn exits(exits: &ExitsDocument) -> ExitPolicy {
         avoid_shared_subnet: exits.avoid_shared_subnet,
         pin: exits.pin.iter().copied().collect(),
         exclude: exits.exclude.iter().copied().collect(),
-    }
-}
-
-fn access(access: &AccessDocument) -> Access {
-    Access {
-        socks: access.socks.iter().map(|peer| peer.network()).collect(),
-        panel: access.panel.iter().map(|peer| peer.network()).collect(),
     }
 }
 
