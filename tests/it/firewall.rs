@@ -1,5 +1,6 @@
 //! The firewall drivers with the real tools, in network namespaces of their own.
 
+mod continuity;
 mod iptables;
 mod lab;
 mod nftables;
