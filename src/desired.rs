@@ -1,6 +1,6 @@
 //! The desired state: what one revision of the source says the host should be.
 //!
-//! [`load::load`] turns bytes into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
+//! [`load::load`] turns bytes, and those of the lists that they name, into a [`Desired`] in one go: parse, default, validate, all or nothing. Nothing later
 //! validates again, and nothing here touches the host.
 //!
 //! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
@@ -12,6 +12,7 @@ pub mod document;
 pub mod edit;
 mod findings;
 pub mod gaps;
+pub mod lists;
 pub mod load;
 mod meaning;
 pub mod names;
@@ -21,6 +22,7 @@ pub mod secret;
 mod tree;
 mod validate;
 pub mod values;
+mod whitelist;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
+pub use lists::Lists;
 pub use load::{Invalid, Loaded, load};
 pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
 

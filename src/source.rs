@@ -1,7 +1,8 @@
 //! Where the desired state comes from: a file, or a branch of a git repository, on this host or a remote one.
 //!
-//! A source hands out one [`Candidate`] at a time, the bytes of its newest version and the revision that names them. It
-//! neither knows nor cares what the bytes mean: that is `desired`'s business. It never writes to the source.
+//! A source hands out one [`Candidate`] at a time, the bytes of its newest version and the revision that names them, and
+//! beside them the lists that `desired` finds named in these bytes, of the same revision. What the bytes mean is that
+//! room's business. A source is never written to.
 //!
 //! A remote repository is fetched into a bare clone on this host, and read from there. Where the operator names signers,
 //! `verify` stands between the repository and the candidate, and the ratchet remembers how far the branch was accepted.
@@ -26,7 +27,8 @@ pub use error::SourceError;
 pub use location::{Location, Scheme};
 pub use watch::Watch;
 
-use crate::desired::Revision;
+use crate::desired::lists::Given;
+use crate::desired::{Lists, Revision};
 use ratchet::Ratchet;
 use remote::{Place, Remote, Tags};
 use settings::{SourceSettings, Trust};
@@ -42,10 +44,19 @@ pub struct Candidate {
     pub revision: Revision,
     /// The file's content.
     pub bytes: Vec<u8>,
+    /// The lists that it names, of the same revision; one that cannot be had says why.
+    pub lists: Lists,
     /// The file's name, for messages.
     pub file: String,
     /// Why it is believed; `None` where nobody asked for signatures.
     pub verdict: Option<Verdict>,
+}
+
+impl Candidate {
+    /// The file with its lists.
+    pub fn given(&self) -> Given<'_> {
+        Given { document: &self.bytes, lists: &self.lists }
+    }
 }
 
 /// Which source, as an operator says it.
@@ -211,7 +222,7 @@ impl Source {
     /// instead, and cannot be watched.
     pub fn watch(&self, wake: impl Fn() + Send + 'static) -> Result<Watch, SourceError> {
         match self.spec.clone() {
-            SourceSpec::File(path) => watch::start(&path.clone(), Box::new(move || vec![path.clone()]), wake),
+            SourceSpec::File(path) => watch::start(&path.clone(), Box::new(move || file::watched(&path)), wake),
             SourceSpec::Git { repository, branch, .. } => {
                 watch::start(&repository.clone(), Box::new(move || git::watched(&repository, &branch)), wake)
             }

@@ -17,6 +17,7 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::history::History;
 use crate::reconcile::memory::{Accepted, Memory};
 use crate::rollout::{self, Decision, Orders, Situation, Version};
+use crate::source::Candidate;
 
 use super::arguments::{Format, Host, Output, SourceArguments, revision};
 use super::look::{self, Wished};
@@ -95,7 +96,8 @@ async fn accept(arguments: &Arguments) -> anyhow::Result<Wished> {
     if may_be_taken_up(arguments, &wished, &memory, &orders)? == Decision::TakeUp {
         source.accept(&candidate)?;
         orders.forgive(&wished.revision);
-        let accepted = Accepted { revision: wished.revision.clone(), bytes: wished.bytes.clone() };
+        let Candidate { revision, bytes, lists, .. } = candidate.clone();
+        let accepted = Accepted { revision, bytes, lists };
         memory.remember_accepted(&accepted)?;
         History::of(&arguments.host.state_dir).put(&kept(&candidate)).context("cannot write the history")?;
     }
@@ -119,7 +121,7 @@ fn may_be_taken_up(
         bail!("{wanted} is not what the source offers: it offers {newest}");
     }
     let in_force = memory.accepted().and_then(|accepted| {
-        let desired = load(&accepted.revision.to_string(), &accepted.bytes).ok()?.desired;
+        let desired = load(&accepted.revision.to_string(), accepted.given()).ok()?.desired;
         Some((accepted.revision, desired))
     });
     let decision = rollout::decide(&Situation {

@@ -16,7 +16,7 @@ use crate::error::{Kind, chain};
 use crate::firewall;
 use crate::observe::Visitor;
 use crate::plan::{BlockReason, Counts, Mandate, Plan, Step};
-use crate::reconcile::memory::Memory;
+use crate::reconcile::memory::{Accepted, Memory};
 use crate::reconcile::{Look, Reconciler};
 use crate::source::Candidate;
 use crate::tor::driver::{TorDriver, TorSettings};
@@ -34,8 +34,6 @@ pub struct Wished {
     pub revision: Revision,
     /// The desired state.
     pub desired: Desired,
-    /// The document.
-    pub bytes: Vec<u8>,
 }
 
 /// Reads the newest revision of the source, of a remote one what the daemon fetched last; an invalid one is told in full.
@@ -50,13 +48,14 @@ pub fn in_force(host: &Host, source: &SourceArguments) -> anyhow::Result<Wished>
         return newest(host, source);
     };
     let file = "the desired state in force".to_owned();
-    wished(Candidate { revision: accepted.revision, bytes: accepted.bytes, file, verdict: None })
+    let Accepted { revision, bytes, lists } = accepted;
+    wished(Candidate { revision, bytes, lists, file, verdict: None })
 }
 
 /// Understands a candidate; an invalid one is told in full.
 pub fn wished(candidate: Candidate) -> anyhow::Result<Wished> {
-    match load::load(&candidate.file, &candidate.bytes) {
-        Ok(Loaded { desired, .. }) => Ok(Wished { revision: candidate.revision, desired, bytes: candidate.bytes }),
+    match load::load(&candidate.file, candidate.given()) {
+        Ok(Loaded { desired, .. }) => Ok(Wished { revision: candidate.revision, desired }),
         Err(invalid) => {
             output::diagnostics(&invalid.diagnostics, &String::from_utf8_lossy(&candidate.bytes));
             let message = format!("{} is not a valid desired state; nothing was changed", candidate.file);

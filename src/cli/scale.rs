@@ -10,10 +10,11 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use crate::desired::edit::{self, EditError, Resized};
+use crate::desired::lists::Given;
 use crate::desired::load::{self, Invalid};
-use crate::desired::{Diagnostic, PoolName};
+use crate::desired::{Diagnostic, Lists, PoolName};
 use crate::error::{Classify as _, Kind};
-use crate::source::{Source, SourceSpec};
+use crate::source::{Candidate, Source, SourceSpec};
 use crate::sys::files;
 
 use super::arguments::{Format, Output};
@@ -66,8 +67,8 @@ struct Document {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let name = arguments.file.display().to_string();
     let path = arguments.file.canonicalize().with_context(|| format!("cannot read {name}: give it with --file"))?;
-    let before = read(&path, &name)?;
-    let resized = resize(arguments, &name, &before)?;
+    let (before, lists) = read(&path, &name)?;
+    let resized = resize(arguments, &name, Given { document: before.as_bytes(), lists: &lists })?;
     let work_tree = if arguments.commit { Some(WorkTree::of(&path).await?) } else { None };
     let mut document = Document::of(arguments, &name, &before, &resized);
     if resized.from == Some(arguments.size) {
@@ -92,10 +93,10 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if arguments.output.output == Format::Json { document.show(Format::Json) } else { Ok(Exit::Done) }
 }
 
-fn read(path: &Path, name: &str) -> anyhow::Result<String> {
-    let bytes = Source::new(SourceSpec::File(path.to_owned())).candidate()?.bytes;
+fn read(path: &Path, name: &str) -> anyhow::Result<(String, Lists)> {
+    let Candidate { bytes, lists, .. } = Source::new(SourceSpec::File(path.to_owned())).candidate()?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
+        Ok(text) => Ok((text, lists)),
         Err(error) => match load::load(name, error.as_bytes()) {
             Err(invalid) => Err(refused(&invalid, "", format!("{name} is not a valid desired state"))),
             Ok(_) => bail!("{name} is not UTF-8"),
@@ -104,8 +105,9 @@ fn read(path: &Path, name: &str) -> anyhow::Result<String> {
 }
 
 /// Makes the new text; a file that is refused is told in full.
-fn resize(arguments: &Arguments, name: &str, text: &str) -> anyhow::Result<Resized> {
-    edit::resize(name, text, &arguments.pool, arguments.size).map_err(|error| match &error {
+fn resize(arguments: &Arguments, name: &str, given: Given<'_>) -> anyhow::Result<Resized> {
+    let text = &String::from_utf8_lossy(given.document);
+    edit::resize(name, given, &arguments.pool, arguments.size).map_err(|error| match &error {
         EditError::InvalidBefore(invalid) => {
             refused(invalid, text, format!("{name} is not a valid desired state; nothing was changed"))
         }

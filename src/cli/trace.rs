@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::desired::lists::Given;
 use crate::desired::load::load;
 use crate::desired::{Instance, NodeName, Revision};
 use crate::reconcile::history::{Entry, History, KEPT, Kept};
@@ -32,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let accepted =
         accepted.with_context(|| format!("no revision is in force, as far as {} says", state_dir.display()))?;
     let node = &arguments.node;
-    if wish(&accepted.bytes, node).is_none() {
+    if wish(accepted.given(), node).is_none() {
         bail!("there is no node {node} in {}", accepted.revision);
     }
     let kept = History::of(state_dir).list();
@@ -57,16 +58,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 }
 
 /// What a document says of the instance that serves a node.
-fn wish(bytes: &[u8], node: &NodeName) -> Option<Instance> {
-    let desired = load("a kept revision", bytes).ok()?.desired;
+fn wish(given: Given<'_>, node: &NodeName) -> Option<Instance> {
+    let desired = load("a kept revision", given).ok()?.desired;
     desired.instances().into_iter().find(|instance| instance.nodes.iter().any(|served| served.name == *node))
 }
 
 /// Finds the revision that last changed what is said of a node, and whether no earlier one can have said the same.
 fn origin<'a>(kept: &'a [Kept], in_force: &Revision, node: &NodeName) -> Option<(&'a Entry, bool)> {
     let last = kept.iter().rposition(|kept| kept.entry.revision == *in_force)?;
-    let wanted = wish(&kept[last].bytes, node);
-    let alike = kept[..last].iter().rev().take_while(|earlier| wish(&earlier.bytes, node) == wanted).count();
+    let wanted = wish(kept[last].given(), node);
+    let alike = kept[..last].iter().rev().take_while(|earlier| wish(earlier.given(), node) == wanted).count();
     let first = last - alike;
     let exact = first > 0 || kept.len() < KEPT;
     Some((&kept[first].entry, exact))
@@ -92,7 +93,7 @@ mod tests {
             signers: Vec::new(),
             result: Ended::Applying,
         };
-        Kept { entry, bytes: format!("version: 1\npools:\n{pools}").into_bytes() }
+        Kept { entry, bytes: format!("version: 1\npools:\n{pools}").into_bytes(), lists: Default::default() }
     }
 
     const EU: &str = "  - {name: eu, size: 2, socks_port: 30000}\n";

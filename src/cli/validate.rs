@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let spec = SourceSpec::from_options(place, &arguments.branch, &arguments.path)?;
     let candidate = Source::new(spec).candidate()?;
     let text = String::from_utf8_lossy(&candidate.bytes);
-    let (found, verdict) = match load::load(&candidate.file, &candidate.bytes) {
+    let (found, verdict) = match load::load(&candidate.file, candidate.given()) {
         Ok(Loaded { desired, warnings }) => {
             let nodes = desired.size();
             (warnings, Ok(format!("{} is valid: {} pools, {nodes} nodes", candidate.file, desired.pools.len())))

@@ -206,7 +206,7 @@ fn rollback(revisions: &mut Revisions, wanted: Option<&str>, by: &str) -> Obeyed
     let left = in_force(revisions)?;
     let target = target(revisions, &left, wanted)?;
     let revision = target.entry.revision.clone();
-    let loaded = load("an earlier revision", &target.bytes);
+    let loaded = load("an earlier revision", target.given());
     let desired =
         loaded.map_err(|invalid| Refused::Invalid { revision: revision.clone(), why: chain(&invalid) })?.desired;
     let mut orders = revisions.records.orders().clone();

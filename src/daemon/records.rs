@@ -137,7 +137,8 @@ impl Records {
 }
 
 fn write(memory: &Memory, history: &History, kept: &Kept) -> Result<(), String> {
-    let accepted = Accepted { revision: kept.entry.revision.clone(), bytes: kept.bytes.clone() };
+    let Kept { entry, bytes, lists } = kept.clone();
+    let accepted = Accepted { revision: entry.revision, bytes, lists };
     memory.remember_accepted(&accepted).map_err(|error| chain(&error))?;
     history.put(kept).map_err(|error| format!("cannot write the history: {error}"))
 }
@@ -151,7 +152,7 @@ pub fn kept(candidate: &Candidate) -> Kept {
         signers: signers.map(|signer| format!("{} ({})", signer.principals, signer.key)).collect(),
         result: Ended::Applying,
     };
-    Kept { entry, bytes: candidate.bytes.clone() }
+    Kept { entry, bytes: candidate.bytes.clone(), lists: candidate.lists.clone() }
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
             signers: Vec::new(),
             result: Ended::Applying,
         };
-        records.in_force(Kept { entry, bytes: b"version: 1\n".to_vec() });
+        records.in_force(Kept { entry, bytes: b"version: 1\n".to_vec(), lists: Default::default() });
         records.applied(&Applied::default(), Settled::Anew);
         assert!(records.order(Orders { may_delete: Some(Revision::of_file(&[1; 32])), ..Orders::default() }).is_err());
         assert_eq!(records.orders(), &Orders::default(), "an order that a restart would forget does not stand");

@@ -75,7 +75,7 @@ impl Revisions {
         let Some(accepted) = self.records.memory().accepted() else {
             return;
         };
-        match load::load("the desired state accepted last", &accepted.bytes) {
+        match load::load("the desired state accepted last", accepted.given()) {
             Ok(Loaded { desired, .. }) => self.set(accepted.revision, desired),
             Err(invalid) => tracing::warn!(%invalid, "the desired state accepted last is not valid any more"),
         }
@@ -163,7 +163,7 @@ impl Revisions {
 
     fn understand(&mut self, candidate: Candidate) {
         let revision = candidate.revision.clone();
-        match load::load(&candidate.file, &candidate.bytes) {
+        match load::load(&candidate.file, candidate.given()) {
             Ok(Loaded { desired, warnings }) => {
                 warnings.iter().for_each(|warning| tracing::warn!(%revision, "{}", warning.one_line()));
                 self.seen.error = None;
@@ -257,9 +257,12 @@ impl Revisions {
     pub(super) fn go_back(&mut self, kept: Kept, desired: Desired) {
         let revision = kept.entry.revision.clone();
         tracing::info!(%revision, "went back to an earlier revision");
-        let entry =
-            crate::reconcile::history::Entry { taken_up: Timestamp::now(), result: Ended::Applying, ..kept.entry };
-        self.records.in_force(Kept { entry, bytes: kept.bytes });
+        let entry = crate::reconcile::history::Entry {
+            taken_up: Timestamp::now(),
+            result: Ended::Applying,
+            ..kept.entry.clone()
+        };
+        self.records.in_force(Kept { entry, ..kept });
         self.offered = None;
         self.set(revision, desired);
     }

@@ -52,7 +52,25 @@ pub struct Diagnostic {
     /// Bytes that no snippet may show.
     #[serde(skip)]
     pub(super) hidden: Arc<[Range<usize>]>,
+    /// The line it is about, where that stands in another file than the document.
+    #[serde(skip)]
+    pub(super) excerpt: Option<String>,
 }
+
+/// A line of a file other than the document.
+pub(super) struct Excerpt<'a> {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// Where the document names the file.
+    pub path: String,
+    /// The line's text.
+    pub text: &'a str,
+}
+
+/// No more of a line is kept for a snippet.
+const LONGEST_EXCERPT_BYTES: usize = 120;
 
 impl Diagnostic {
     /// Makes a diagnostic about a whole file.
@@ -67,7 +85,20 @@ impl Diagnostic {
             help: help.to_owned(),
             span: 0..0,
             hidden: Arc::default(),
+            excerpt: None,
         }
+    }
+
+    /// Makes a diagnostic about a part of a line of a file other than the document; nothing is said yet.
+    pub(super) fn of_excerpt(severity: Severity, file: &str, excerpt: Excerpt<'_>, span: Range<usize>) -> Self {
+        let Excerpt { line, column, path, text } = excerpt;
+        let kept = text[..floor(text, LONGEST_EXCERPT_BYTES)].to_owned();
+        Self { line, column, path, span, excerpt: Some(kept), ..Self::of_file(severity, file, "", "") }
+    }
+
+    /// The same, with what is so and what to do.
+    pub(super) fn saying(self, message: &str, help: &str) -> Self {
+        Self { message: message.to_owned(), help: help.to_owned(), ..self }
     }
 
     /// Writes it for people as plain text, with the lines of `source` it is about.
@@ -81,7 +112,7 @@ impl Diagnostic {
             Look::Plain => Renderer::plain(),
             Look::Coloured => Renderer::styled(),
         };
-        let shown = mask::mask(source, &self.hidden);
+        let shown = mask::mask(self.excerpt.as_deref().unwrap_or(source), &self.hidden);
         renderer.render(&self.report(&shown))
     }
 
@@ -96,7 +127,8 @@ impl Diagnostic {
             return vec![title.element(file).elements(self.help_element())];
         }
         let annotation = AnnotationKind::Primary.span(self.shown_span(shown)).label(self.path.as_str());
-        let snippet = Snippet::source(shown).path(self.file.as_str()).annotation(annotation);
+        let first_line = if self.excerpt.is_some() { self.line } else { 1 };
+        let snippet = Snippet::source(shown).line_start(first_line).path(self.file.as_str()).annotation(annotation);
         vec![title.element(snippet).elements(self.help_element())]
     }
 

@@ -7,6 +7,7 @@
 mod alerts;
 mod exports;
 mod torrc;
+mod whitelist;
 
 pub use alerts::{
     Alertmanager, Alerts, Channel, CountedFailures, Email, FailureRate, Nothing, Rules, StaleAfter, Sustained,
@@ -14,6 +15,7 @@ pub use alerts::{
 };
 pub use exports::{ExportFormat, Exports, Grant};
 pub use torrc::TorrcValue;
+pub use whitelist::Allowed;
 
 use std::collections::BTreeMap;
 
@@ -138,10 +140,10 @@ pub struct ExitsDocument {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Access")]
 pub struct AccessDocument {
-    /// Who may reach the SOCKS ports. Default: nobody but this host.
-    pub socks: Vec<Peer>,
-    /// Who may reach the status page. Default: nobody but this host.
-    pub panel: Vec<Peer>,
+    /// Who may reach the SOCKS ports: addresses, networks, and files of them. Default: nobody but this host.
+    pub socks: Vec<Allowed<Peer>>,
+    /// Who may reach the status page: addresses, networks, and files of them. Default: nobody but this host.
+    pub panel: Vec<Allowed<Peer>>,
     /// Who may reach SSH. Default: SSH is left alone.
     pub ssh: Option<SshDocument>,
     /// Whether a change may lock out who uses SSH or the page now. Default: `false`, and it is held.
@@ -159,9 +161,9 @@ pub struct SshDocument {
     #[serde(default = "port_of_ssh")]
     #[schemars(length(min = 1))]
     pub ports: Vec<Port>,
-    /// Who may reach them: addresses, networks, or `any`.
+    /// Who may reach them: addresses, networks, files of them, or `any`.
     #[schemars(length(min = 1))]
-    pub allow: Vec<SshPeer>,
+    pub allow: Vec<Allowed<SshPeer>>,
 }
 
 fn port_of_ssh() -> Vec<Port> {

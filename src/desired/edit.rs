@@ -2,6 +2,7 @@
 //! asks reads and writes the file.
 
 use super::Desired;
+use super::lists::{Given, Lists};
 use super::load::{Invalid, load};
 use super::names::PoolName;
 use super::tree::{self, NodeId, Tree, Value};
@@ -75,10 +76,15 @@ impl Classify for EditError {
 /// Gives a pool another size, and hands back the file's new text; a size that is missing is put in.
 ///
 /// The new text is loaded again: it is handed back only if the pool's size is all that it says differently.
-pub fn resize(file: &str, text: &str, pool: &PoolName, size: u16) -> Result<Resized, EditError> {
-    let before = match load(file, text.as_bytes()) {
+pub fn resize<'a>(file: &str, text: impl Into<Given<'a>>, pool: &PoolName, size: u16) -> Result<Resized, EditError> {
+    let given = text.into();
+    let loaded = load(file, given);
+    // A file that is not text is refused.
+    let text = std::str::from_utf8(given.document).unwrap_or_default();
+    let name = Name { file, lists: given.lists };
+    let before = match loaded {
         Ok(loaded) => loaded.desired,
-        Err(invalid) => return put_in(file, text, pool, size).unwrap_or(Err(EditError::InvalidBefore(invalid))),
+        Err(invalid) => return put_in(name, text, pool, size).unwrap_or(Err(EditError::InvalidBefore(invalid))),
     };
     let Some(wished) = before.pools.iter().find(|it| it.name == *pool) else {
         return Err(no_pool(pool, &before));
@@ -88,9 +94,16 @@ pub fn resize(file: &str, text: &str, pool: &PoolName, size: u16) -> Result<Resi
         return Ok(Resized { from: Some(from), text: text.to_owned() });
     }
     let edited = replaced(file, text, pool, size)?;
-    let after = loaded_again(file, &edited)?;
+    let after = loaded_again(name, &edited)?;
     check(&before, &after, pool, size)?;
     Ok(Resized { from: Some(from), text: edited })
+}
+
+/// A file's name, and the lists that it names.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    file: &'a str,
+    lists: &'a Lists,
 }
 
 fn no_pool(pool: &PoolName, desired: &Desired) -> EditError {
@@ -99,8 +112,9 @@ fn no_pool(pool: &PoolName, desired: &Desired) -> EditError {
     EditError::NoPool { pool: pool.clone(), pools }
 }
 
-fn loaded_again(file: &str, text: &str) -> Result<Desired, EditError> {
-    let again = load(file, text.as_bytes()).map(|loaded| loaded.desired);
+fn loaded_again(name: Name<'_>, text: &str) -> Result<Desired, EditError> {
+    let given = Given { document: text.as_bytes(), lists: name.lists };
+    let again = load(name.file, given).map(|loaded| loaded.desired);
     again.map_err(|invalid| EditError::InvalidAfter { invalid, text: text.to_owned() })
 }
 
@@ -132,21 +146,21 @@ fn replaced(file: &str, text: &str, pool: &PoolName, size: u16) -> Result<String
 }
 
 /// Puts the size of a pool in that has none; `None` where that is not what the file lacks.
-fn put_in(file: &str, text: &str, pool: &PoolName, size: u16) -> Option<Result<Resized, EditError>> {
-    let (tree, item) = find(file, text, pool)?;
+fn put_in(name: Name<'_>, text: &str, pool: &PoolName, size: u16) -> Option<Result<Resized, EditError>> {
+    let (tree, item) = find(name.file, text, pool)?;
     if tree.child(item, "size").is_some() {
         return None;
     }
     // Behind the name, which nearly always comes first; in front of it where nothing follows.
     let members = tree.children(item);
-    let name = members.iter().position(|member| tree.key(*member) == Some("name"))?;
-    let next = tree.key_span(*members.get(name + 1).or(members.get(name))?);
+    let first = members.iter().position(|member| tree.key(*member) == Some("name"))?;
+    let next = tree.key_span(*members.get(first + 1).or(members.get(first))?);
     let is_flow = text.get(tree.node(item).span.bytes.start..)?.starts_with('{');
     let (head, tail) = (text.get(..next.bytes.start)?, text.get(next.bytes.start..)?);
     let separator =
         if is_flow { ", ".to_owned() } else { format!("{}{}", line_end(text), " ".repeat(next.column - 1)) };
     let edited = format!("{head}size: {size}{separator}{tail}");
-    let checked = loaded_again(file, &edited).and_then(|after| match after.pool(pool) {
+    let checked = loaded_again(name, &edited).and_then(|after| match after.pool(pool) {
         Some(resized) if resized.size == size => Ok(Resized { from: None, text: edited }),
         _ => Err(EditError::Unplaced { pool: pool.clone() }),
     });
@@ -238,7 +252,7 @@ mod tests {
         fn only_the_bytes_of_the_size_change(layout in layout::layouts(), size in 1u16..500) {
             let (before, from, behind) = layout;
             let text = format!("{before}{from}{behind}");
-            let edited = resize("f", &text, &"eu".parse().unwrap(), size).unwrap();
+            let edited = resize("f", text.as_str(), &"eu".parse().unwrap(), size).unwrap();
             proptest::prop_assert_eq!(edited, Resized { from: Some(from), text: format!("{before}{size}{behind}") });
         }
     }

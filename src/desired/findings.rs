@@ -36,6 +36,11 @@ impl<'t> Findings<'t> {
         Self { file, tree, hidden, left, kept, diagnostics: Vec::new(), secrets: Vec::new() }
     }
 
+    /// The file's name, as it was given.
+    pub fn file(&self) -> &'t str {
+        self.file
+    }
+
     /// The file as a tree.
     pub fn tree(&self) -> &'t Tree {
         self.tree
@@ -137,6 +142,7 @@ impl<'t> Findings<'t> {
             help: help.to_owned(),
             span: span.bytes,
             hidden: Arc::default(),
+            excerpt: None,
         });
     }
 
@@ -172,11 +178,18 @@ impl<'t> Findings<'t> {
         self.left.get(&node).map_or_else(|| self.tree.children(node), Vec::as_slice)
     }
 
-    /// Hands over all of it in the file's order.
+    /// Hands over all of it in the file's order; what stands in its lists comes behind it.
     pub fn finish(&mut self) -> Vec<Diagnostic> {
         let mut diagnostics = std::mem::take(&mut self.diagnostics);
         let secrets: Arc<[_]> = self.secrets.as_slice().into();
-        diagnostics.sort_by_key(|it| (it.line == 0, it.line, it.column));
+        diagnostics.sort_by(|one, other| {
+            let place = |it: &Diagnostic| (it.line == 0, it.line, it.column);
+            let own = |it: &Diagnostic| it.file != self.file;
+            own(one)
+                .cmp(&own(other))
+                .then_with(|| one.file.cmp(&other.file))
+                .then_with(|| place(one).cmp(&place(other)))
+        });
         diagnostics.iter_mut().for_each(|it| it.hidden = Arc::clone(&secrets));
         for (severity, word) in [(Severity::Error, "errors"), (Severity::Warning, "warnings")] {
             let more = self.kept.get(&severity).map_or(0, |found| found.saturating_sub(MOST_KEPT));

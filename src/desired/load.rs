@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::diagnostic::{Diagnostic, Severity};
 use super::document::Document;
 use super::findings::Findings;
+use super::lists::{Given, Lists};
 use super::reader::{self, MAX_ERRORS, Reading};
 pub use super::tree::MAX_FILE_BYTES;
 use super::tree::{self, Tree, Value};
-use super::{AccessLines, Desired, gaps, meaning, schema, validate};
+use super::{AccessLines, Desired, gaps, meaning, schema, validate, whitelist};
 use crate::error::{Classify, Kind};
 
 /// A valid file.
@@ -27,18 +28,19 @@ pub struct Invalid {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads the desired state out of a file's bytes; `file` is its name in messages.
+/// Reads the desired state out of a file's bytes, and those of the lists it names; `file` is its name in messages.
 ///
 /// The time it takes is bounded, whatever the bytes are.
-pub fn load(file: &str, bytes: &[u8]) -> Result<Loaded, Invalid> {
-    let parsed = tree::parse(file, bytes).map_err(|refusal| Invalid::one(*refusal))?;
+pub fn load<'a>(file: &str, given: impl Into<Given<'a>>) -> Result<Loaded, Invalid> {
+    let Given { document, lists } = given.into();
+    let parsed = tree::parse(file, document).map_err(|refusal| Invalid::one(*refusal))?;
     let mut findings = Findings::new(file, &parsed.tree);
     findings.take(parsed.duplicates);
     if let Some(fatal) = unreadable(&mut findings, &parsed.tree) {
         return Err(fatal);
     }
     let reading = reader::read::<Document>(&parsed.tree, &schema::RequiredFields::new());
-    let desired = judge(&mut findings, &reading);
+    let desired = judge(&mut findings, &reading, lists);
     let diagnostics = findings.finish();
     match desired {
         Some(desired) if diagnostics.iter().all(|it| it.severity == Severity::Warning) => {
@@ -72,16 +74,17 @@ fn unreadable(findings: &mut Findings<'_>, tree: &Tree) -> Option<Invalid> {
     Some(Invalid { diagnostics: findings.finish() })
 }
 
-fn judge(findings: &mut Findings<'_>, reading: &Reading<Document>) -> Option<Desired> {
+fn judge(findings: &mut Findings<'_>, reading: &Reading<Document>, lists: &Lists) -> Option<Desired> {
     findings.hide(&reading.hidden);
     findings.take_faults(&reading.faults);
     if reading.faults.len() >= MAX_ERRORS {
         findings.error_of_file("there are more errors than are shown here", "correct these first");
     }
     let document = reading.value.as_ref()?;
+    let whitelists = whitelist::resolve(findings, &document.access, lists);
     validate::validate(findings, document);
     gaps::warn(findings);
-    let mut desired = meaning::of(document);
+    let mut desired = meaning::of(document, whitelists);
     desired.access.lines = access_lines(findings.tree());
     Some(desired)
 }

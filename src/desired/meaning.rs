@@ -3,20 +3,19 @@
 use std::num::NonZeroU16;
 
 use super::document::{
-    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
-    ReconcileDocument, SelfHealWord, SshDocument,
+    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord, ReconcileDocument, SelfHealWord,
 };
-use super::values::SshPeer;
+use super::whitelist::Whitelists;
 use super::{
     Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Prune,
     ReconcilePolicy, SelfHeal, SshAccess,
 };
 
-/// Says what a valid document means.
-pub fn of(document: &Document) -> Desired {
+/// Says what a valid document means, whose whitelists mean these networks.
+pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
     Desired {
         pools: document.pools.iter().map(pool).collect(),
-        access: access(&document.access),
+        access: access(&document.access, whitelists),
         firewall: firewall(&document.firewall),
         reconcile: reconcile(&document.reconcile),
         health: HealthPolicy { restart_after: document.health.restart_after.0 },
@@ -48,24 +47,16 @@ fn exits(exits: &ExitsDocument) -> ExitPolicy {
     }
 }
 
-fn access(access: &AccessDocument) -> Access {
+fn access(document: &AccessDocument, whitelists: Whitelists) -> Access {
+    let Whitelists { socks, panel, ssh } = whitelists;
+    let ports = document.ssh.iter().flat_map(|ssh| &ssh.ports).map(|port| port.0).collect();
     Access {
-        socks: access.socks.iter().map(|peer| peer.network()).collect(),
-        panel: access.panel.iter().map(|peer| peer.network()).collect(),
-        ssh: access.ssh.as_ref().and_then(ssh),
-        lockout: if access.allow_lockout { Lockout::Allowed } else { Lockout::Held },
+        socks,
+        panel,
+        ssh: ssh.map(|allow| SshAccess { ports, allow }),
+        lockout: if document.allow_lockout { Lockout::Allowed } else { Lockout::Held },
         lines: AccessLines::default(),
     }
-}
-
-/// Where anybody may come, SSH is left alone.
-fn ssh(ssh: &SshDocument) -> Option<SshAccess> {
-    let network = |peer: &SshPeer| match peer {
-        SshPeer::Any => None,
-        SshPeer::Peer(peer) => Some(peer.network()),
-    };
-    let allow = ssh.allow.iter().map(network).collect::<Option<_>>()?;
-    Some(SshAccess { ports: ssh.ports.iter().map(|port| port.0).collect(), allow })
 }
 
 fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {

@@ -102,11 +102,17 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Parsed, Box<Diagnostic>> {
 
 /// Checks that bytes are text that is worth parsing.
 fn readable<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
-    let whole_file = |message: String, help: &str| Box::new(Diagnostic::of_file(Severity::Error, file, message, help));
     if bytes.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", bytes.len());
-        return Err(whole_file(message, "a desired state is far smaller: check that this is the right file"));
+        let help = "a desired state is far smaller: check that this is the right file";
+        return Err(Box::new(Diagnostic::of_file(Severity::Error, file, message, help)));
     }
+    text(file, bytes)
+}
+
+/// Takes bytes for text.
+pub fn text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
+    let whole_file = |message: String, help: &str| Box::new(Diagnostic::of_file(Severity::Error, file, message, help));
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         let message = format!("the file is not UTF-8: byte {} on line {line}", error.valid_up_to() + 1);
@@ -174,6 +180,7 @@ impl Builder<'_> {
             help: "keep one of the two".to_owned(),
             span: member.key_span.bytes.clone(),
             hidden: std::sync::Arc::default(),
+            excerpt: None,
         });
     }
 }

@@ -15,7 +15,6 @@ use std::hash::Hash;
 use super::document::Document;
 use super::findings::Findings;
 use super::tree::{LinkStep, Tree};
-use super::values::{Peer, SshPeer};
 
 /// Applies every rule.
 pub fn validate(findings: &mut Findings<'_>, document: &Document) {
@@ -42,35 +41,10 @@ fn emptiness(findings: &mut Findings<'_>, document: &Document) {
 }
 
 fn access(findings: &mut Findings<'_>, document: &Document) {
-    peers(findings, "access.socks", &document.access.socks);
-    peers(findings, "access.panel", &document.access.panel);
-    if let Some(ssh) = &document.access.ssh {
-        let peers: Vec<_> =
-            ssh.allow.iter().map(|peer| if let SshPeer::Peer(peer) = peer { Some(*peer) } else { None }).collect();
-        peers.iter().enumerate().for_each(|(at, peer)| host_bits(findings, &format!("access.ssh.allow[{at}]"), *peer));
+    if document.access.ssh.is_some() {
         not_empty(findings, "access.ssh.allow");
         not_empty(findings, "access.ssh.ports");
     }
-}
-
-/// Warns about networks that are not what they look like.
-fn peers(findings: &mut Findings<'_>, path: &str, peers: &[Peer]) {
-    for (at, peer) in peers.iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        host_bits(findings, &path, Some(*peer));
-        if peer.0.prefix_len() == 0 {
-            let node = findings.find(&path);
-            findings.warn(node, format!("`{}` lets the whole world in", peer.0), "name the networks that are meant");
-        }
-    }
-}
-
-fn host_bits(findings: &mut Findings<'_>, path: &str, peer: Option<Peer>) {
-    let Some(peer) = peer.filter(|peer| peer.has_host_bits()) else { return };
-    let node = findings.find(path);
-    let message = format!("`{}` has host bits; it is read as `{}`", peer.0, peer.network());
-    let help = format!("write `{}`, or `{}` if one address is meant", peer.network(), peer.0.addr());
-    findings.warn(node, message, &help);
 }
 
 /// Refuses an empty list; one that is not in the file has a default, or is missing anyway.

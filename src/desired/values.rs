@@ -4,6 +4,7 @@
 
 mod amounts;
 mod contacts;
+mod list_path;
 mod network;
 
 pub use amounts::{PerSecond, Percent, Period, Positive};
@@ -11,6 +12,7 @@ pub use contacts::{
     ChatId, CredentialName, HostName, HttpUrl, Label, MailAddress, MailServer, SecretPath, TokenId, TrustedKey,
     VariableName,
 };
+pub use list_path::ListPath;
 pub use network::{ListenAddress, Peer, Port, PortRange, SshPeer};
 
 use std::borrow::Cow;

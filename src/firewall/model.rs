@@ -234,4 +234,38 @@ mod tests {
         let texts: Vec<String> = aggregate(&set).iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["10.5.0.0/23", "::1/128"]);
     }
+
+    /// Networks that often overlap, touch and repeat, and addresses on both sides of their borders.
+    fn networks() -> impl proptest::strategy::Strategy<Value = Vec<IpNet>> {
+        use proptest::prelude::*;
+        let v4 = (0_u32..4_096, 20_u8..=32).prop_map(|(low, length)| {
+            IpNet::V4(ipnet::Ipv4Net::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 + low), length).unwrap())
+        });
+        let v6 = (0_u128..4_096, 116_u8..=128).prop_map(|(low, length)| {
+            IpNet::V6(ipnet::Ipv6Net::new(std::net::Ipv6Addr::from_bits((0xfd00 << 112) + low), length).unwrap())
+        });
+        proptest::collection::vec(prop_oneof![v4, v6], 0..40)
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 200, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn what_is_aggregated_has_the_same_members(networks in networks(), lows in proptest::collection::vec(0_u32..4_400, 60)) {
+            let set: BTreeSet<IpNet> = networks.iter().copied().collect();
+            let aggregated = aggregate(&set);
+            let borders = networks.iter().flat_map(|network| [network.network(), network.broadcast()]);
+            let others = lows.iter().flat_map(|low| {
+                let v4 = std::net::Ipv4Addr::from_bits(0x0a00_0000 + low);
+                let v6 = std::net::Ipv6Addr::from_bits((0xfd00 << 112) + u128::from(*low));
+                [v4.into(), v6.into()]
+            });
+            for address in borders.chain(others).collect::<Vec<IpAddr>>() {
+                let holds = |networks: &[IpNet]| networks.iter().filter(|network| network.contains(&address)).count();
+                proptest::prop_assert_eq!(holds(&networks) > 0, holds(&aggregated) == 1, "{}", address);
+                proptest::prop_assert!(holds(&aggregated) <= 1, "{} is in two networks", address);
+            }
+            proptest::prop_assert!(aggregated.is_sorted());
+        }
+    }
 }

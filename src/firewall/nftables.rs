@@ -88,12 +88,21 @@ impl Nftables {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the table from within; where the kernel refuses that, the table is made anew.
+    /// Changes the table from within, and no more of it than differs; where the kernel refuses that, the table is made
+    /// anew.
     ///
     /// Something may refer to what has to go in a way that is not understood here, and a table that cannot be mended
     /// must not stay as it is. Established connections then stall for a moment.
     async fn update(&self, guard: &Guard, seen: &Canonical) -> Result<(), FirewallError> {
         let wanted = compile::canonical(guard).map_err(|error| self.nft.unreadable(error))?;
+        if let Some(refill) = transaction::refill(&wanted, seen) {
+            match self.commit(&refill).await {
+                Err(error @ FirewallError::Refused { .. }) => {
+                    tracing::info!(error = chain(&error), "the sets are emptied and filled again");
+                }
+                other => return other,
+            }
+        }
         match self.commit(&transaction::update(guard, &wanted, seen)).await {
             Err(error @ FirewallError::Refused { .. }) => {
                 tracing::warn!(error = chain(&error), "the table cannot be changed from within and is made anew");

@@ -1,8 +1,9 @@
 //! The revisions that were in force, with their documents: what a rollback goes back to.
 //!
 //! One small file a revision in the state directory, its first line a comment with what is known of it, so that the
-//! rest is the document as it was accepted. Only the latest are kept. Which revision is in force is not said here.
+//! rest is the document as it was accepted, with its lists behind it. Only the latest are kept. Which revision is in force is not said here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Revision;
+use crate::desired::lists::Given;
+use crate::desired::values::ListPath;
+use crate::desired::{Lists, Revision};
 use crate::sys::files;
 
 /// How many revisions are kept.
@@ -55,6 +58,18 @@ pub struct Kept {
     pub entry: Entry,
     /// The document.
     pub bytes: Vec<u8>,
+    /// Its lists.
+    pub lists: Lists,
+}
+
+/// The first line of a file.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    #[serde(flatten)]
+    entry: Entry,
+    /// How long the lists are that stand behind the document.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lists: BTreeMap<ListPath, usize>,
 }
 
 /// The directory of the revisions that were in force.
@@ -123,18 +138,24 @@ fn number(file: &Path) -> Option<u32> {
 }
 
 impl Kept {
+    /// The document with its lists.
+    pub fn given(&self) -> Given<'_> {
+        Given { document: &self.bytes, lists: &self.lists }
+    }
+
     fn read(file: &Path) -> Option<Self> {
         let bytes = fs::read(file).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let entry = serde_json::from_slice(bytes[..end].strip_prefix(MARK.as_bytes())?).ok()?;
-        Some(Self { entry, bytes: bytes[end + 1..].to_vec() })
+        let header: Header = serde_json::from_slice(bytes[..end].strip_prefix(MARK.as_bytes())?).ok()?;
+        let (bytes, lists) = Lists::split(&bytes[end + 1..], header.lists)?;
+        Some(Self { entry: header.entry, bytes, lists })
     }
 
     fn write(&self, file: &Path) -> io::Result<()> {
         let mut bytes = MARK.as_bytes().to_vec();
-        serde_json::to_writer(&mut bytes, &self.entry)?;
+        serde_json::to_writer(&mut bytes, &Header { entry: self.entry.clone(), lists: self.lists.lengths() })?;
         bytes.push(b'\n');
-        bytes.extend_from_slice(&self.bytes);
+        bytes.extend_from_slice(&self.lists.append_to(&self.bytes));
         files::write_atomically(file, &bytes)
     }
 }
@@ -150,7 +171,8 @@ mod tests {
             signers: vec!["ada@example.org (SHA256:x)".to_owned()],
             result: Ended::Applying,
         };
-        Kept { entry, bytes: format!("version: 1 # {number}\n").into_bytes() }
+        let list = ("a.txt".parse().unwrap(), Ok(format!("10.0.0.{number}\n").into_bytes()));
+        Kept { entry, bytes: format!("version: 1 # {number}\n").into_bytes(), lists: Lists::from_iter([list]) }
     }
 
     fn numbers(history: &History) -> Vec<String> {
@@ -167,6 +189,7 @@ mod tests {
         }
         let expected: Vec<String> = (6..=25).map(|number| number.to_string()).collect();
         assert_eq!((numbers(&history), expected.len()), (expected.clone(), KEPT));
+        assert_eq!(history.list()[0].lists, kept(6, 6).lists);
         let mut again = kept(7, 99);
         again.entry.signers.clear();
         history.put(&again).unwrap();

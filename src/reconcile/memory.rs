@@ -8,7 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::desired::Revision;
+use crate::desired::lists::Given;
+use crate::desired::{Lists, Revision};
 use crate::error::{Classify, Kind};
 use crate::plan::Applied;
 use crate::rollout::Orders;
@@ -27,6 +28,15 @@ pub struct Accepted {
     pub revision: Revision,
     /// The document.
     pub bytes: Vec<u8>,
+    /// Its lists.
+    pub lists: Lists,
+}
+
+impl Accepted {
+    /// The document with its lists.
+    pub fn given(&self) -> Given<'_> {
+        Given { document: &self.bytes, lists: &self.lists }
+    }
 }
 
 /// Why something could not be remembered, or recalled.
@@ -58,7 +68,8 @@ impl Classify for MemoryError {
     }
 }
 
-/// The document in force; its first line is a comment with its revision.
+/// The document in force. Its first line is a comment with its revision and the lengths of its lists, which stand behind
+/// it.
 const ACCEPTED: &str = "accepted.yaml";
 /// The wishes that were fulfilled last.
 const APPLIED: &str = "applied.json";
@@ -87,17 +98,24 @@ impl Memory {
 
     /// Recalls the desired state in force.
     pub fn accepted(&self) -> Option<Accepted> {
-        let text = fs::read_to_string(self.directory.join(ACCEPTED)).ok()?;
-        let (first, document) = text.split_once('\n')?;
-        let revision = first.strip_prefix(REVISION_MARK)?.parse().ok()?;
-        Some(Accepted { revision, bytes: document.as_bytes().to_vec() })
+        let bytes = fs::read(self.directory.join(ACCEPTED)).ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let first = std::str::from_utf8(&bytes[..end]).ok()?.strip_prefix(REVISION_MARK)?;
+        let (revision, lengths) = first.split_once(' ').unwrap_or((first, "{}"));
+        let (bytes, lists) = Lists::split(&bytes[end + 1..], serde_json::from_str(lengths).ok()?)?;
+        Some(Accepted { revision: revision.parse().ok()?, bytes, lists })
     }
 
     /// Remembers the desired state in force.
     pub fn remember_accepted(&self, accepted: &Accepted) -> Result<(), MemoryError> {
-        let mut bytes = format!("{REVISION_MARK}{}\n", accepted.revision).into_bytes();
-        bytes.extend_from_slice(&accepted.bytes);
-        self.write(ACCEPTED, &bytes)
+        let Accepted { revision, bytes, lists } = accepted;
+        let mut first = format!("{REVISION_MARK}{revision}");
+        if !lists.is_empty() {
+            let lengths = serde_json::to_string(&lists.lengths());
+            first += &format!(" {}", lengths.map_err(|error| self.failed(ACCEPTED, error.into()))?);
+        }
+        let content = [first.as_bytes(), b"\n", &lists.append_to(bytes)].concat();
+        self.write(ACCEPTED, &content)
     }
 
     /// Recalls what operators have said; nothing where nobody has.
@@ -141,7 +159,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::new(&directory.path().join("new"));
         assert_eq!(memory.accepted(), None);
-        let accepted = Accepted { revision: Revision::of_file(&[1; 32]), bytes: b"version: 1\n".to_vec() };
+        let revision = Revision::of_file(&[1; 32]);
+        let accepted = Accepted { revision, bytes: b"version: 1\n".to_vec(), lists: Lists::default() };
+        memory.remember_accepted(&accepted).unwrap();
+        assert_eq!(memory.accepted(), Some(accepted.clone()));
+        let list = ("a list.txt".parse().unwrap(), Ok(b"10.0.0.1\n".to_vec()));
+        let accepted = Accepted { lists: Lists::from_iter([list]), ..accepted };
         memory.remember_accepted(&accepted).unwrap();
         assert_eq!(memory.accepted(), Some(accepted));
         memory.forget();

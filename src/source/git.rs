@@ -9,6 +9,8 @@ use git2::{BranchType, Commit, ErrorCode, FileMode, ObjectType, Oid, Reference, 
 use super::verify::Verdict;
 use super::{Candidate, MAX_BYTES, SourceError, SourceSpec};
 use crate::desired::Revision;
+use crate::desired::lists::{self, ListProblem, Lists, MAX_LIST_BYTES};
+use crate::desired::values::ListPath;
 
 /// Describes a file in a repository; the repository may not exist yet.
 pub fn spec(repository: &Path, branch: &str, path: &str) -> Result<SourceSpec, SourceError> {
@@ -58,8 +60,9 @@ impl Tip<'_> {
         let within = Within { repository, branch, path, commit: commit.id() };
         let blob = within.find(&commit)?;
         let bytes = within.read(&opened, blob)?;
+        let lists = within.lists(&opened, &commit, lists::named(&bytes))?;
         let revision = revision(branch, commit.id())?;
-        Ok(Candidate { revision, bytes, file: path.display().to_string(), verdict })
+        Ok(Candidate { revision, bytes, lists, file: path.display().to_string(), verdict })
     }
 
     /// The newest commit as a revision.
@@ -152,6 +155,10 @@ fn branches(opened: &Repository) -> String {
     }
 }
 
+const LINK: &str = "a symbolic link";
+const DIRECTORY: &str = "a directory";
+const SUBMODULE: &str = "a submodule";
+
 /// A path within a commit.
 struct Within<'a> {
     repository: &'a Path,
@@ -178,10 +185,10 @@ impl Within<'_> {
         })?;
         let is_link = entry.filemode() == i32::from(FileMode::Link);
         match entry.kind() {
-            Some(ObjectType::Blob) if is_link => Err(self.not_a_file("a symbolic link")),
+            Some(ObjectType::Blob) if is_link => Err(self.not_a_file(LINK)),
             Some(ObjectType::Blob) => Ok(entry.id()),
-            Some(ObjectType::Tree) => Err(self.not_a_file("a directory")),
-            _ => Err(self.not_a_file("a submodule")),
+            Some(ObjectType::Tree) => Err(self.not_a_file(DIRECTORY)),
+            _ => Err(self.not_a_file(SUBMODULE)),
         }
     }
 
@@ -191,6 +198,33 @@ impl Within<'_> {
             return Err(SourceError::TooLarge { path: self.path.to_owned() });
         }
         Ok(opened.find_blob(blob).map_err(|source| self.broken(source))?.content().to_owned())
+    }
+
+    /// The lists of the same commit; only a repository that cannot be read is an error here.
+    fn lists(&self, opened: &Repository, commit: &Commit<'_>, named: Vec<ListPath>) -> Result<Lists, SourceError> {
+        let read = |list: ListPath| Ok((list.clone(), self.list(opened, commit, &list)?));
+        named.into_iter().map(read).collect()
+    }
+
+    fn list(
+        &self,
+        opened: &Repository,
+        commit: &Commit<'_>,
+        list: &ListPath,
+    ) -> Result<Result<Vec<u8>, ListProblem>, SourceError> {
+        let path = self.path.with_file_name(list.as_path());
+        let within = Within { path: &path, ..*self };
+        let found = within.find(commit).and_then(|blob| within.read(opened, blob));
+        Ok(match found {
+            Ok(content) if content.len() > MAX_LIST_BYTES => Err(ListProblem::TooLarge),
+            Ok(content) => Ok(content),
+            Err(SourceError::PathMissing { .. }) => Err(ListProblem::Missing),
+            Err(SourceError::TooLarge { .. }) => Err(ListProblem::TooLarge),
+            Err(SourceError::NotAFileInCommit { what: LINK, .. }) => Err(ListProblem::Link),
+            Err(SourceError::NotAFileInCommit { what: DIRECTORY, .. }) => Err(ListProblem::Directory),
+            Err(SourceError::NotAFileInCommit { .. }) => Err(ListProblem::Submodule),
+            Err(error) => return Err(error),
+        })
     }
 
     fn not_a_file(&self, what: &'static str) -> SourceError {

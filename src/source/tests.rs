@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
+use crate::desired::lists::ListProblem;
 use crate::error::{Classify, Kind};
 
 fn directory() -> TempDir {
@@ -458,4 +459,113 @@ fn a_repository_that_comes_later_is_seen_whatever_its_kind() {
 fn git_directory(place: &Path) -> String {
     let within = place.join(".git");
     if within.exists() { within } else { place.to_owned() }.display().to_string()
+}
+
+const WITH_LIST: &str = "access: {socks: [{file: lists/a.txt}]}\n";
+
+/// What a source says of the list, as text or as its problem.
+fn list(source: &Source) -> Result<String, ListProblem> {
+    let candidate = source.candidate().unwrap();
+    let (_, content) = candidate.lists.iter().next().unwrap();
+    content.clone().map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn a_list_is_read_beside_the_file_and_never_out_of_its_directory() {
+    let directory = directory();
+    let inner = directory.path().join("inner");
+    fs::create_dir_all(inner.join("lists/b")).unwrap();
+    fs::write(inner.join("pool.yaml"), WITH_LIST).unwrap();
+    fs::write(directory.path().join("secret"), "secret").unwrap();
+    let source = file_source(&inner.join("pool.yaml"));
+    let place = inner.join("lists/a.txt");
+    let again = |make: &dyn Fn()| {
+        let _ = fs::remove_file(&place);
+        make();
+        (list(&source), source.candidate().unwrap().revision)
+    };
+    let link = |target: &str| again(&|| symlink(target, &place).unwrap()).0;
+    let (missing, without) = again(&|| {});
+    assert_eq!(missing, Err(ListProblem::Missing));
+    let (one, with_one) = again(&|| fs::write(&place, "one").unwrap());
+    let (two, with_two) = again(&|| fs::write(&place, "two").unwrap());
+    assert_eq!([one, two], [Ok("one".to_owned()), Ok("two".to_owned())]);
+    assert!(without != with_one && with_one != with_two, "every change is another revision");
+    assert_eq!(link("../../secret"), Err(ListProblem::Outside));
+    assert_eq!(link(&directory.path().join("secret").display().to_string()), Err(ListProblem::Outside));
+    assert_eq!(link("/proc/self/fd/0"), Err(ListProblem::Outside));
+    assert_eq!(link("b"), Err(ListProblem::Directory));
+    fs::write(inner.join("lists/b/real"), "real").unwrap();
+    assert_eq!(link("b/real"), Ok("real".to_owned()));
+    let pipe = again(&|| assert!(Command::new("mkfifo").arg(&place).status().unwrap().success()));
+    assert_eq!(pipe.0, Err(ListProblem::NotAFile));
+    let large = again(&|| fs::write(&place, vec![b'#'; usize::try_from(MAX_BYTES).unwrap() + 1]).unwrap());
+    assert_eq!(large.0, Err(ListProblem::TooLarge));
+}
+
+#[test]
+fn a_document_and_its_list_behind_one_link_are_read_together() {
+    let directory = directory();
+    for version in ["1", "2"] {
+        fs::create_dir_all(directory.path().join(version).join("lists")).unwrap();
+        fs::write(directory.path().join(version).join("pool.yaml"), WITH_LIST).unwrap();
+        fs::write(directory.path().join(version).join("lists/a.txt"), version).unwrap();
+    }
+    symlink("1", directory.path().join("current")).unwrap();
+    symlink("current/pool.yaml", directory.path().join("pool.yaml")).unwrap();
+    let source = file_source(&directory.path().join("pool.yaml"));
+    assert_eq!(list(&source), Ok("1".to_owned()));
+    symlink("2", directory.path().join("next")).unwrap();
+    fs::rename(directory.path().join("next"), directory.path().join("current")).unwrap();
+    assert_eq!(list(&source), Ok("2".to_owned()));
+}
+
+#[test]
+fn a_change_of_a_list_alone_is_seen() {
+    let directory = directory();
+    let path = directory.path().join("pool.yaml");
+    fs::create_dir(directory.path().join("lists")).unwrap();
+    fs::write(&path, "version: 1\n").unwrap();
+    let watched = Watched::new(file_source(&path));
+    fs::write(&path, WITH_LIST).unwrap();
+    watched.sees(Some(WITH_LIST));
+    for text in ["one", "two"] {
+        let other = directory.path().join("lists/.a.txt");
+        fs::write(&other, text).unwrap();
+        while watched.wakes.try_recv().is_ok() {}
+        fs::rename(&other, directory.path().join("lists/a.txt")).unwrap();
+        assert!(watched.wakes.recv_timeout(DEADLINE).is_ok(), "no wake-up for {text}");
+        assert_eq!(list(&watched.source).as_deref(), Ok(text));
+    }
+}
+
+#[test]
+fn a_list_is_of_the_same_commit_as_the_document() {
+    let repo = Repo::new();
+    fs::create_dir_all(repo.path().join("hosts/lists/tree")).unwrap();
+    fs::write(repo.path().join("hosts/lists/a.txt"), "one").unwrap();
+    fs::write(repo.path().join("hosts/lists/tree/x"), "").unwrap();
+    fs::write(repo.path().join("hosts/pool.yaml"), WITH_LIST).unwrap();
+    repo.commit("");
+    fs::write(repo.path().join("hosts/lists/a.txt"), "not committed").unwrap();
+    let source = Source::new(repo.spec("main", "hosts/pool.yaml").unwrap());
+    let first = source.candidate().unwrap();
+    assert_eq!(list(&source), Ok("one".to_owned()));
+    repo.commit("");
+    assert_eq!(list(&source), Ok("not committed".to_owned()));
+    assert_ne!(source.candidate().unwrap().revision, first.revision);
+    let again = |make: &dyn Fn(&Path)| {
+        let place = repo.path().join("hosts/lists/a.txt");
+        fs::remove_file(&place).unwrap();
+        make(&place);
+        repo.commit("");
+        list(&source)
+    };
+    assert_eq!(again(&|place| symlink("tree/x", place).unwrap()), Err(ListProblem::Link));
+    let large = vec![b'#'; usize::try_from(MAX_BYTES).unwrap() + 1];
+    assert_eq!(again(&|place| fs::write(place, &large).unwrap()), Err(ListProblem::TooLarge));
+    assert_eq!(again(&|_| ()), Err(ListProblem::Missing));
+    fs::write(repo.path().join("hosts/pool.yaml"), WITH_LIST.replace("a.txt", "tree")).unwrap();
+    repo.commit("");
+    assert_eq!(list(&source), Err(ListProblem::Directory));
 }

@@ -7,6 +7,7 @@ use exitpool::desired::load::load;
 use exitpool::observe::Observed;
 use exitpool::plan::hold::BY_FILE_ALONE;
 use exitpool::plan::{Applied, Wish, plan};
+use exitpool::source::{Source, SourceSpec};
 use exitpool::tor::layout::Layout;
 
 use super::none_of;
@@ -119,7 +120,8 @@ fn every_example_is_planned() {
     let yaml: Vec<_> = examples.into_iter().filter(|file| file.ends_with(".yaml")).collect();
     assert!(yaml.len() > 5, "the examples are gone");
     for file in yaml {
-        let desired = load(&file, &fs::read(root().join(&file)).unwrap());
+        let candidate = Source::new(SourceSpec::File(root().join(&file))).candidate().unwrap();
+        let desired = load(&file, candidate.given());
         let desired =
             desired.unwrap_or_else(|invalid| panic!("{file}: {invalid}: every example must be valid")).desired;
         let applied = Applied::default();

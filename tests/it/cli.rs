@@ -200,3 +200,28 @@ fn the_environment_is_heard_and_the_flag_wins() {
     assert_eq!(run(&["validate"]), Some(78));
     assert_eq!(run(&["validate", "--source", &example("one-node.yaml")]), Some(0));
 }
+
+#[test]
+fn a_whitelist_in_a_file_is_validated_and_planned_with_its_document() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let pool = "version: 1\npools: [{name: eu, size: 1, listen: 0.0.0.0, socks_port: 30000}]\naccess: {socks: [{file: clients.txt}]}\n";
+    fs::write(path("pool.yaml"), pool).unwrap();
+    let missing = exitpool(&["validate", &path("pool.yaml")]);
+    let (list, place) = (path("clients.txt"), path("pool.yaml"));
+    assert!(
+        missing.code == 78 && missing.stderr.contains(&format!("the list `{list}` does not exist")),
+        "{}",
+        missing.stderr
+    );
+    let clients: String = (0..10_000_u32).map(|n| format!("11.{}.{}.1\n", n / 256, n % 256)).collect();
+    fs::write(&list, format!("{clients}11.0.0.300\n")).unwrap();
+    let refused = exitpool(&["validate", &place, "-o", "json"]);
+    let found: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(refused.code, 78);
+    let of = |key: &str| found[0][key].clone();
+    assert_eq!((of("file"), of("line"), of("column")), (list.clone().into(), 10_001.into(), 1.into()));
+    fs::write(&list, clients).unwrap();
+    let valid = exitpool(&["validate", &place]);
+    assert_eq!((valid.code, valid.stderr.lines().count()), (0, 1), "{}", valid.stderr);
+}

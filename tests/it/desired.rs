@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use exitpool::desired::{Desired, Severity, load};
+use exitpool::source::{Source, SourceSpec};
 
 use crate::support::generated;
 
@@ -22,10 +23,10 @@ fn folder(kind: &str) -> PathBuf {
 
 /// Loads a file: its desired state if it is valid, and everything that is said about it.
 fn read(path: &Path) -> (Option<Desired>, String) {
-    let bytes = fs::read(path).unwrap();
+    let candidate = Source::new(SourceSpec::File(path.to_owned())).candidate().unwrap();
     let name = path.file_name().unwrap().to_string_lossy();
-    let source = String::from_utf8_lossy(&bytes);
-    let (desired, diagnostics) = match load(&name, &bytes) {
+    let source = String::from_utf8_lossy(&candidate.bytes);
+    let (desired, diagnostics) = match load(&name, candidate.given()) {
         Ok(loaded) => (Some(loaded.desired), loaded.warnings),
         Err(invalid) => (None, invalid.diagnostics),
     };
@@ -82,6 +83,7 @@ one_test_per_file!(valid, is_accepted:
     networks_with_host_bits_are_cut
     norway_is_a_country
     one_node_on_loopback
+    whitelists_from_lists
 );
 
 one_test_per_file!(invalid, is_refused:
@@ -118,6 +120,7 @@ one_test_per_file!(invalid, is_refused:
     bytes_that_are_not_utf8
     duplicate_keys_are_all_found
     errors_of_every_section_come_at_once
+    errors_of_lists_come_with_those_of_the_file
     exits_that_contradict_themselves
     exports_that_make_no_sense
     lists_that_may_not_be_empty

@@ -135,6 +135,27 @@ fn the_hook_lets_pass_what_is_no_desired_state_and_no_removal_of_one() {
 }
 
 #[test]
+fn the_hook_judges_a_list_that_is_staged() {
+    let clone = Clone::new();
+    clone.git("config core.hooksPath hooks");
+    clone.sh("sed -i 's/socks: .203/socks: [{file: clients.txt}, 203/' pool.yaml");
+    let good = "198.51.100.32/28\n";
+    clone.write("clients.txt", good);
+    clone.git("add pool.yaml clients.txt");
+    clone.git("commit --quiet --message list");
+    clone.write("clients.txt", "198.51.100.16/28\nnobody\n");
+    clone.git("add clients.txt");
+    clone.write("clients.txt", good);
+    let refused = clone.try_sh("git commit --message bad");
+    assert!(refused.code == 1 && refused.stderr.contains("--> clients.txt:2:1"), "{}", refused.stderr);
+    let gone = clone.try_sh("git rm --quiet --force clients.txt; git commit --message gone");
+    assert!(gone.code == 1 && gone.stderr.contains("the list `clients.txt` does not exist"), "{}", gone.stderr);
+    clone.write("clients.txt", "198.51.100.16/28\n");
+    clone.git("add clients.txt");
+    clone.git("commit --quiet --message good");
+}
+
+#[test]
 fn what_ci_runs_needs_no_host() {
     let clone = Clone::new();
     for (file, commands) in [("ci/github.yml", "run: ci/check"), ("ci/gitlab.yml", "- ci/check")] {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use exitpool::desired::{load, schema::schema};
+use exitpool::source::{Source, SourceSpec};
 use serde_json::Value;
 
 use crate::support::generated;
@@ -46,8 +47,8 @@ fn the_committed_schema_is_fresh() {
 fn every_published_file_is_valid_for_the_loader_and_for_the_schema() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     for path in published_files() {
-        let source = fs::read_to_string(&path).unwrap();
-        let loaded = load(&name(&path), source.as_bytes());
+        let candidate = Source::new(SourceSpec::File(path.clone())).candidate().unwrap();
+        let loaded = load(&name(&path), candidate.given());
         assert!(loaded.is_ok(), "{}: {}", path.display(), loaded.unwrap_err());
         let errors: Vec<_> = validator.iter_errors(&as_json(&path).unwrap()).map(|it| it.to_string()).collect();
         assert!(errors.is_empty(), "{}: {errors:?}", path.display());

@@ -10,6 +10,8 @@ use crate::desired::tree::{NodeId, Tree, Value};
 
 /// The type whose literal values are refused by name: see `secret`.
 const SECRET: &str = "Secret";
+/// The type that is an entry, or a reference to a file of entries: see `document::whitelist`.
+const ALLOWED: &str = "Allowed";
 
 /// A node, and what is hidden from sight.
 #[derive(Clone, Copy)]
@@ -199,8 +201,10 @@ impl<'de> Deserializer<'de> for Cursor<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        if name == SECRET {
-            return visitor.visit_enum(Reference { member: self.secret(variants)? });
+        match name {
+            SECRET => return visitor.visit_enum(Reference::to(self.secret(variants)?)),
+            ALLOWED => return visitor.visit_enum(self.allowed()?),
+            _ => {}
         }
         let expected =
             format!("one of {}", variants.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "));
@@ -237,10 +241,35 @@ impl<'de> Cursor<'de> {
             _ => Err(refuse("a secret has exactly one place where it is read from")),
         }
     }
+
+    /// An entry, or the path in `{file: PATH}`.
+    fn allowed(self) -> Result<Reference<'de>, Stop> {
+        if !matches!(self.value(), Value::Map(_)) {
+            return Ok(Reference { kind: "entry", member: self });
+        }
+        self.check_fields(&["file"])?;
+        match self.visible().next() {
+            Some(member) => Ok(Reference::to(self.on(member))),
+            None if self.tree.children(self.node).is_empty() => {
+                let help = "write `{file: PATH}`, or an address or a network".to_owned();
+                Err(Stop::wrong(Place::Value, "`file` is missing".to_owned(), help).at(self.node))
+            }
+            None => Err(Stop::reported().at(self.node)),
+        }
+    }
 }
 
+/// A variant of an enum, and its value.
 struct Reference<'de> {
+    kind: &'de str,
     member: Cursor<'de>,
+}
+
+impl<'de> Reference<'de> {
+    /// The variant that is called as the key of a member.
+    fn to(member: Cursor<'de>) -> Self {
+        Self { kind: member.tree.key(member.node).unwrap_or_default(), member }
+    }
 }
 
 impl<'de> EnumAccess<'de> for Reference<'de> {
@@ -248,8 +277,7 @@ impl<'de> EnumAccess<'de> for Reference<'de> {
     type Variant = Self;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Stop> {
-        let kind = self.member.tree.key(self.member.node).unwrap_or_default();
-        Ok((seed.deserialize(IntoDeserializer::<Stop>::into_deserializer(kind))?, self))
+        Ok((seed.deserialize(IntoDeserializer::<Stop>::into_deserializer(self.kind))?, self))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{limits, not_empty, peers, unique};
+use super::super::whitelist;
+use super::{limits, not_empty, unique};
 use crate::desired::document::{Document, Grant};
 use crate::desired::findings::Findings;
 
@@ -14,7 +15,7 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
         not_empty(findings, &format!("{path}.pools"));
         not_empty(findings, &format!("{path}.formats"));
         pools(findings, &path, grant, document);
-        peers(findings, &format!("{path}.allow"), &grant.allow);
+        whitelist::remark(findings, &format!("{path}.allow"), &grant.allow);
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
         limits::within(findings, &format!("{path}.max_ttl"), grant.max_ttl.0, shortest, longest);
     }

@@ -215,14 +215,20 @@ fn chain(chain: Chain<'static>) -> NfListObject<'static> {
     NfListObject::Chain(Chain { family: FAMILY, table: TABLE.into(), ..chain })
 }
 
-fn element(set: &'static str, networks: &[&IpNet]) -> Option<NfListObject<'static>> {
+/// Networks as elements of a set; `None` where there is none.
+pub fn element(set: &str, networks: &[&IpNet]) -> Option<NfListObject<'static>> {
     let prefix = |network: &&IpNet| {
         let addr = Box::new(text(network.network().to_string()));
         Expression::Named(NamedExpression::Prefix(Prefix { addr, len: u32::from(network.prefix_len()) }))
     };
     let elem: Vec<Expression> = networks.iter().map(prefix).collect();
     (!elem.is_empty()).then(|| {
-        NfListObject::Element(Element { family: FAMILY, table: TABLE.into(), name: set.into(), elem: elem.into() })
+        NfListObject::Element(Element {
+            family: FAMILY,
+            table: TABLE.into(),
+            name: set.to_owned().into(),
+            elem: elem.into(),
+        })
     })
 }
 

@@ -223,3 +223,42 @@ async fn a_table_that_cannot_be_mended_is_made_anew() {
     }
     assert!(!got.lines().next().unwrap().contains(r#"{"delete":{"table""#), "an update leaves the table in place");
 }
+
+/// The commands that lead from one whitelist to another, as `verb object` or `verb object: elements`.
+fn refilled(from: &[&str], to: &[&str]) -> Vec<String> {
+    let canonical =
+        |texts: &[&str]| compile::canonical(&Guard { socks_allow: networks(texts), ..listed_guard() }).unwrap();
+    let Some(document) = transaction::refill(&canonical(to), &canonical(from)) else { return Vec::new() };
+    let commands = document["nftables"].as_array().unwrap().iter().map(|command| {
+        let (verb, object) = command.as_object().unwrap().iter().next().unwrap();
+        let (kind, what) = object.as_object().unwrap().iter().next().unwrap();
+        let elements = what["elem"].as_array().map(|elements| format!(": {}", elements.len())).unwrap_or_default();
+        format!("{verb} {kind} {}{elements}", what["name"].as_str().unwrap())
+    });
+    commands.collect()
+}
+
+#[test]
+fn few_elements_are_changed_one_by_one_and_many_as_a_whole() {
+    let twenty: Vec<String> = (0..20).map(|n| format!("10.0.{n}.0/32")).collect();
+    let all: Vec<&str> = twenty.iter().map(String::as_str).collect();
+    assert_eq!(refilled(&all, &all), [""; 0]);
+    assert_eq!(refilled(&all, &all[10..]), ["delete element socks4: 10"]);
+    assert_eq!(refilled(&all, &all[11..]), ["flush set socks4", "add element socks4: 9"]);
+    assert_eq!(refilled(&all[..1], &all), ["add element socks4: 19"]);
+    assert_eq!(
+        refilled(&["10.0.0.0/31"], &["10.0.0.1/32", "::1/128"]),
+        ["delete element socks4: 1", "add element socks4: 1", "add element socks6: 1"]
+    );
+}
+
+#[test]
+fn where_more_than_members_differs_the_rules_are_made_anew() {
+    let canonical = |guard: &Guard| compile::canonical(guard).unwrap();
+    let seen = canonical(&listed_guard());
+    let other_ports = canonical(&Guard { panel_port: None, ..listed_guard() });
+    assert_eq!(transaction::refill(&other_ports, &seen), None);
+    let mut dormant = canonical(&Guard { socks_allow: Vec::new(), ..listed_guard() });
+    dormant.table.insert("flags".to_owned(), "dormant".into());
+    assert_eq!(transaction::refill(&seen, &dormant), None);
+}

@@ -1,12 +1,16 @@
 //! The transactions that put a guard in place, change it and remove it, as documents for `nft -j -f -`.
 //!
 //! nft carries a document out as a whole or not at all. The table is made once and changed from within: deleting and
-//! making it again lets nothing through either, but stalls connections for hundreds of milliseconds.
+//! making it again lets nothing through either, but stalls connections for hundreds of milliseconds. Where only whitelists
+//! change, the rules stay as they are, and of the sets only what differs is touched.
 
-use nftables::schema::{FlushObject, NfCmd, NfListObject, NfObject, Set, Table};
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use nftables::schema::{FlushObject, NfCmd, NfListObject, NfObject, Set as NfSet, Table};
 use serde_json::{Value, json};
 
-use super::canonical::{Canonical, Properties};
+use super::canonical::{Canonical, Properties, Set};
 use super::compile::{self, FAMILY, FAMILY_NAME, TABLE};
 use crate::firewall::model::Guard;
 
@@ -34,6 +38,42 @@ pub fn update(guard: &Guard, wanted: &Canonical, seen: &Canonical) -> Value {
     document(first, guard)
 }
 
+/// Beyond so many, emptying a set and filling it again is quicker than deleting elements one by one.
+const MOST_DELETED: usize = 10;
+
+/// Changes nothing but what the sets hold, and of that only what differs; `None` where more has to change, or nothing.
+///
+/// It takes for granted that the sets hold the networks that we would have put in; where somebody else has put in the
+/// same addresses in another way, nft refuses it.
+pub fn refill(wanted: &Canonical, seen: &Canonical) -> Option<Value> {
+    let rest_is_same = wanted.table == seen.table && wanted.chains == seen.chains && wanted.others == seen.others;
+    let only_members_differ = rest_is_same
+        && wanted.sets.len() == seen.sets.len()
+        && wanted.sets.iter().all(|(name, set)| {
+            seen.sets.get(name).is_some_and(|seen| seen.properties == set.properties && seen.strange == set.strange)
+        });
+    if !only_members_differ {
+        return None;
+    }
+    let commands: Vec<Value> =
+        wanted.sets.iter().flat_map(|(name, set)| refill_set(name, set, &seen.sets[name])).collect();
+    (!commands.is_empty()).then(|| json!({ "nftables": commands }))
+}
+
+fn refill_set(name: &String, wanted: &Set, seen: &Set) -> Vec<Value> {
+    let networks = |set: &Set| set.members.networks().into_iter().collect::<BTreeSet<IpNet>>();
+    let (wanted, seen) = (networks(wanted), networks(seen));
+    let gone: Vec<&IpNet> = seen.difference(&wanted).collect();
+    if gone.len() > MOST_DELETED {
+        let all: Vec<&IpNet> = wanted.iter().collect();
+        return [flush_set(name)].into_iter().chain(compile::element(name, &all).map(add)).collect();
+    }
+    let come: Vec<&IpNet> = wanted.difference(&seen).collect();
+    // A network that is split gives its place to its parts.
+    let gone = compile::element(name, &gone).map(|element| json!(NfObject::CmdObject(NfCmd::Delete(element))));
+    gone.into_iter().chain(compile::element(name, &come).map(add)).collect()
+}
+
 /// Deletes what is not ours, in the order in which nothing deleted is still referred to: maps name chains and objects.
 fn clear_out(wanted: &Canonical, seen: &Canonical) -> Vec<Value> {
     let (maps, objects): (Vec<_>, Vec<_>) = seen.others.keys().partition(|(kind, _)| kind == "map");
@@ -51,7 +91,7 @@ fn clear_out(wanted: &Canonical, seen: &Canonical) -> Vec<Value> {
 
 /// The sets that can be kept: their type and flags cannot be changed.
 fn kept_sets<'a>(wanted: &'a Canonical, seen: &'a Canonical) -> impl Iterator<Item = &'a String> {
-    let same = |(name, set): &(&String, &super::canonical::Set)| {
+    let same = |(name, set): &(&String, &Set)| {
         wanted.sets.get(*name).is_some_and(|wanted| wanted.properties == set.properties)
     };
     seen.sets.iter().filter(same).map(|(name, _)| name)
@@ -88,7 +128,7 @@ fn flush_rules() -> Value {
 }
 
 fn flush_set(name: &String) -> Value {
-    let set = Set { family: FAMILY, table: TABLE.into(), name: name.into(), ..Set::default() };
+    let set = NfSet { family: FAMILY, table: TABLE.into(), name: name.into(), ..NfSet::default() };
     json!(NfObject::CmdObject(NfCmd::Flush(FlushObject::Set(Box::new(set)))))
 }
 
