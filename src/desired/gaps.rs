@@ -21,14 +21,12 @@ pub struct Gap {
 pub enum When {
     /// All.
     Set,
-    /// These words.
-    Is(&'static [&'static str]),
     /// All but this.
     IsNot(&'static str),
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 11] = [
+pub const GAPS: [Gap; 10] = [
     Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
     Gap {
         path: "pools[].nodes_per_instance",
@@ -39,11 +37,6 @@ pub const GAPS: [Gap; 11] = [
     Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
     Gap { path: "access.ssh", when: When::Set, missing: "SSH stays as it is" },
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
-    Gap {
-        path: "firewall.driver",
-        when: When::Is(&["firewalld"]),
-        missing: "this driver does not exist yet; no node listens beyond loopback",
-    },
     Gap {
         path: "firewall.confirm_within",
         when: When::Set,
@@ -97,7 +90,6 @@ impl When {
         };
         match self {
             Self::Set => true,
-            Self::Is(words) => words.contains(&word.as_str()),
             Self::IsNot(default) => word != default,
         }
     }
@@ -108,7 +100,6 @@ impl std::fmt::Display for Gap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let values = match self.when {
             When::Set => "all".to_owned(),
-            When::Is(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             When::IsNot(default) => format!("all but `{default}`"),
         };
         write!(f, "| `{}` | {values} | {} |", self.path, self.missing)

@@ -1,5 +1,7 @@
 //! The firewall drivers with the real tools, in network namespaces of their own.
 
+mod bus;
+mod firewalld;
 mod iptables;
 mod lab;
 mod nftables;
