@@ -13,8 +13,9 @@ if [ "${1:-run}" = test ]; then
     package[systemd-analyze]=systemd package[sshd]=openssh-server package[ssh-keygen]=openssh-client
     package[lighttpd]=lighttpd package[openssl]=openssl package[unshare]=util-linux
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
+    package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
-    commands+=(iptables-nft iptables-legacy ipset ufw)
+    commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -39,8 +40,8 @@ fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 echo "setup: installing ${missing[*]}" >&2
-# Debian's tor package would start a tor of its own, and ufw's package its service: the pool's are started by exitpool
-# alone, and no firewall but those in the tests' namespaces is.
+# Debian's tor package would start a tor of its own, and ufw's and firewalld's packages their services: the pool's are
+# started by exitpool alone, and no firewall but those in the tests' namespaces is.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -d /run/systemd/system ]; then
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null

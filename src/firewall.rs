@@ -5,6 +5,7 @@
 //! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
 
 mod compare;
+pub mod firewalld;
 mod interval;
 pub mod iptables;
 pub mod model;
@@ -123,18 +124,51 @@ pub enum FirewallError {
     /// No driver stands there to do it.
     #[error("{0}")]
     NotChosen(String),
-    /// This build has no such driver.
-    #[error("firewall.driver `{0}` is not available yet: use nftables, iptables, ufw or none")]
-    Unavailable(&'static str),
+    /// It is not running, and is not ours to start.
+    #[error("{0} is not running here: start it, or choose another firewall.driver")]
+    NotRunning(&'static str),
+    /// There is no system bus to speak over.
+    #[error("cannot reach the system bus, over which firewalld speaks: start D-Bus, or choose another firewall.driver")]
+    NoBus(#[source] std::io::Error),
+    /// It takes orders from root alone.
+    #[error("{tool} obeys root alone ({said}): run exitpool as root, or choose firewall.driver: nftables")]
+    RootOnly {
+        /// The program.
+        tool: &'static str,
+        /// What it answered.
+        said: String,
+    },
+    /// The operator has an object of the name that ours would have.
+    #[error(
+        "{tool} has an `{name}` that exitpool did not make: rename or delete it, or choose another firewall.driver"
+    )]
+    Taken {
+        /// The program.
+        tool: &'static str,
+        /// The object.
+        name: &'static str,
+    },
+    /// It writes its rules in a way that is not read here.
+    #[error(
+        "{tool} writes its rules with {written_with}: set FirewallBackend=nftables in its settings, or choose another firewall.driver"
+    )]
+    Unread {
+        /// The program.
+        tool: &'static str,
+        /// What it writes them with.
+        written_with: String,
+    },
 }
 
 impl Classify for FirewallError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotChosen(_) | Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
+            Self::NotRunning(_) | Self::NoBus(_) | Self::RootOnly { .. } | Self::Unread { .. } => Kind::Host,
             Self::Deadline { .. } => Kind::Timeout,
-            Self::Unavailable(_) => Kind::Desired,
-            Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => Kind::Firewall,
+            Self::Taken { .. } | Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => {
+                Kind::Firewall
+            }
         }
     }
 }

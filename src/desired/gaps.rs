@@ -21,8 +21,6 @@ pub struct Gap {
 pub enum When {
     /// All.
     Set,
-    /// These words.
-    Is(&'static [&'static str]),
     /// All but this.
     IsNot(&'static str),
 }
@@ -38,11 +36,6 @@ pub const GAPS: [Gap; 10] = [
     Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
     Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
-    Gap {
-        path: "firewall.driver",
-        when: When::Is(&["firewalld"]),
-        missing: "this driver does not exist yet; no node listens beyond loopback",
-    },
     Gap {
         path: "firewall.confirm_within",
         when: When::Set,
@@ -96,7 +89,6 @@ impl When {
         };
         match self {
             Self::Set => true,
-            Self::Is(words) => words.contains(&word.as_str()),
             Self::IsNot(default) => word != default,
         }
     }
@@ -107,7 +99,6 @@ impl std::fmt::Display for Gap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let values = match self.when {
             When::Set => "all".to_owned(),
-            When::Is(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             When::IsNot(default) => format!("all but `{default}`"),
         };
         write!(f, "| `{}` | {values} | {} |", self.path, self.missing)

@@ -180,7 +180,7 @@ impl Form for Canonical {
 }
 
 /// ENOENT is how nft says that the table is not there.
-fn is_absent(stderr: &str) -> bool {
+pub(super) fn is_absent(stderr: &str) -> bool {
     tool::first_line(stderr).contains("No such file or directory")
 }
 

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
+use super::firewalld::{self, Firewalld};
 use super::iptables::Iptables;
 use super::nftables::Nftables;
 use super::none::NoFirewall;
 use super::takeover::{Entries, Keeps, taking_over};
-use super::tool::Tool;
-use super::ufw::{Front, Ufw};
+use super::ufw::{self, Ufw};
 use super::unavailable::Unavailable;
 use super::{Firewall, FirewallError};
 use crate::desired::DriverChoice;
@@ -25,7 +25,7 @@ pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallE
         DriverChoice::Nftables => Chosen::alone(working_nftables().await?, Keeps::Nftables),
         DriverChoice::Iptables => of_iptables(working_iptables().await?),
         DriverChoice::Ufw => behind_ufw(working_ufw().await?).await?,
-        DriverChoice::Firewalld => return Err(FirewallError::Unavailable("firewalld")),
+        DriverChoice::Firewalld => behind_firewalld(working_firewalld().await?).await?,
     };
     tracing::info!(driver = chosen.driver.name(), ?choice, "firewall driver chosen");
     Ok(taking_over(chosen.driver, chosen.keeps, chosen.entries).await)
@@ -61,25 +61,34 @@ enum Manager {
     Firewalld,
 }
 
-/// Takes the guard that works here, behind ufw where ufw is in force; says why.
+/// Takes the guard that works here, behind the firewall that is in force; says why.
 async fn automatic() -> Result<Chosen, FirewallError> {
-    match manager().await {
-        Some(Manager::Ufw) => match working_ufw().await {
-            Ok(front) => {
-                tracing::info!("auto: ufw is in force, so consumers need entries in it");
-                return behind_ufw(front).await;
-            }
-            Err(error) => tracing::warn!(
+    let (name, behind) = match manager().await {
+        Some(Manager::Ufw) => ("ufw", automatic_ufw().await),
+        Some(Manager::Firewalld) => ("firewalld", automatic_firewalld().await),
+        None => return guard().await,
+    };
+    match behind {
+        Ok(chosen) => {
+            tracing::info!("auto: {name} is in force, so consumers need entries in it");
+            Ok(chosen)
+        }
+        Err(error) => {
+            tracing::warn!(
                 error = chain(&error),
-                "ufw is in force and cannot be told: consumers reach a port only if it allows it, see docs/firewall.md"
-            ),
-        },
-        Some(Manager::Firewalld) => tracing::warn!(
-            "firewalld is running: consumers reach a port only if it allows it as well, see docs/firewall.md"
-        ),
-        None => {}
+                "{name} is in force and cannot be told: consumers reach a port only if it allows it, see docs/firewall.md"
+            );
+            guard().await
+        }
     }
-    guard().await
+}
+
+async fn automatic_ufw() -> Result<Chosen, FirewallError> {
+    behind_ufw(working_ufw().await?).await
+}
+
+async fn automatic_firewalld() -> Result<Chosen, FirewallError> {
+    behind_firewalld(working_firewalld().await?).await
 }
 
 /// Takes nftables where it works, and iptables elsewhere; says why.
@@ -108,7 +117,7 @@ async fn guard() -> Result<Chosen, FirewallError> {
 
 /// Finds out which other firewall is in force: in the kernel, or on its bus, for a setting alone proves nothing.
 async fn manager() -> Option<Manager> {
-    if Tool::new("firewall-cmd").run(&["--state"], b"").await.is_ok() {
+    if firewalld::Front::of_the_host().is_running().await {
         return Some(Manager::Firewalld);
     }
     let filter = Iptables::of_the_host().await.ok()?.saved("filter").await.ok()?;
@@ -120,9 +129,14 @@ fn of_iptables(driver: Iptables) -> Chosen {
     Chosen::alone(driver, keeps)
 }
 
-async fn behind_ufw(front: Front) -> Result<Chosen, FirewallError> {
+async fn behind_ufw(front: ufw::Front) -> Result<Chosen, FirewallError> {
     let guard = guard().await?;
     Ok(Chosen { driver: Arc::new(Ufw::new(guard.driver, front)), entries: Entries::Ufw, ..guard })
+}
+
+async fn behind_firewalld(front: firewalld::Front) -> Result<Chosen, FirewallError> {
+    let guard = guard().await?;
+    Ok(Chosen { driver: Arc::new(Firewalld::new(guard.driver, front)), entries: Entries::Firewalld, ..guard })
 }
 
 /// Refuses a host that has no nft or a process that may not use it.
@@ -142,15 +156,29 @@ async fn working_iptables() -> Result<Iptables, FirewallError> {
 }
 
 /// Likewise, a host without ufw, and a process that is not root.
-async fn working_ufw() -> Result<Front, FirewallError> {
-    let front = Front::of_the_host().await?;
+async fn working_ufw() -> Result<ufw::Front, FirewallError> {
+    let front = ufw::Front::of_the_host().await?;
+    tolerate(front.works().await)?;
+    Ok(front)
+}
+
+/// Likewise, a host without a bus, and a process whom firewalld does not obey. One that is not running may be started
+/// meanwhile.
+async fn working_firewalld() -> Result<firewalld::Front, FirewallError> {
+    let front = firewalld::Front::of_the_host();
     tolerate(front.works().await)?;
     Ok(front)
 }
 
 fn tolerate(read: Result<(), FirewallError>) -> Result<(), FirewallError> {
     match read {
-        Err(error @ (FirewallError::Missing { .. } | FirewallError::Forbidden { .. })) => Err(error),
+        Err(
+            error @ (FirewallError::Missing { .. }
+            | FirewallError::Forbidden { .. }
+            | FirewallError::NoBus(_)
+            | FirewallError::RootOnly { .. }
+            | FirewallError::Unread { .. }),
+        ) => Err(error),
         Err(error) => {
             tracing::warn!(error = chain(&error), "the firewall is there, but cannot be read now");
             Ok(())
@@ -162,17 +190,9 @@ fn tolerate(read: Result<(), FirewallError>) -> Result<(), FirewallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Classify, Retry};
 
     #[tokio::test]
     async fn none_is_only_chosen_by_name() {
         assert_eq!(select(DriverChoice::None).await.unwrap().name(), "none");
-    }
-
-    #[tokio::test]
-    async fn a_driver_that_is_not_built_is_refused_by_name() {
-        let Err(error) = select(DriverChoice::Firewalld).await else { panic!("firewalld was chosen") };
-        assert!(error.to_string().contains("`firewalld`"), "{error}");
-        assert_eq!(error.retry(), Retry::Never);
     }
 }

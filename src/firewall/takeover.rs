@@ -7,10 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use super::firewalld;
 use super::iptables::{Flavour, Iptables};
 use super::model::Guard;
 use super::nftables::Nftables;
-use super::ufw::Front;
+use super::ufw;
 use super::{Firewall, FirewallError};
 use crate::observe::{Observation, ObservedGuard};
 
@@ -23,7 +24,9 @@ enum Leftover {
     /// Chains of iptables, whose sets the other flavour uses: they are no flavour's own.
     Chains(Iptables),
     /// Entries in ufw.
-    Ufw(Front),
+    Ufw(ufw::Front),
+    /// A policy in firewalld.
+    Firewalld(firewalld::Front),
 }
 
 /// Which entries in another firewall are no leftovers.
@@ -33,6 +36,8 @@ pub enum Entries {
     Nowhere,
     /// Those in ufw.
     Ufw,
+    /// The policy in firewalld.
+    Firewalld,
 }
 
 /// Which guard is not a leftover.
@@ -54,13 +59,8 @@ struct Takeover {
 
 /// Makes the driver take over from whatever other guard of ours stands on this host.
 pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps, entries: Entries) -> Arc<dyn Firewall> {
-    let mut leftovers = leftovers(keeps).await;
-    if entries == Entries::Nowhere
-        && let Ok(front) = Front::of_the_host().await
-        && front.stands().await
-    {
-        leftovers.insert(0, Leftover::Ufw(front));
-    }
+    let mut leftovers = left_in_front(entries).await;
+    leftovers.extend(left_guards(keeps).await);
     if leftovers.is_empty() {
         return driver;
     }
@@ -70,8 +70,24 @@ pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps, entries: Entri
     Arc::new(Takeover { driver, leftovers: Mutex::new(leftovers) })
 }
 
+/// What stands in another firewall goes before the guard behind it.
+async fn left_in_front(entries: Entries) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    if entries != Entries::Ufw
+        && let Ok(front) = ufw::Front::of_the_host().await
+        && front.stands().await
+    {
+        found.push(Leftover::Ufw(front));
+    }
+    let front = firewalld::Front::of_the_host();
+    if entries != Entries::Firewalld && front.stands().await {
+        found.push(Leftover::Firewalld(front));
+    }
+    found
+}
+
 /// What cannot be looked at, for its tools are not there, is nobody's concern any more.
-async fn leftovers(keeps: Keeps) -> Vec<Leftover> {
+async fn left_guards(keeps: Keeps) -> Vec<Leftover> {
     let mut found = Vec::new();
     if keeps != Keeps::Nftables {
         let nftables = Nftables::new();
@@ -109,6 +125,7 @@ impl Leftover {
             Self::Nftables(_) => "nftables",
             Self::Iptables(_) | Self::Chains(_) => "iptables",
             Self::Ufw(_) => return "entries in ufw still stand, from an earlier choice".to_owned(),
+            Self::Firewalld(_) => return "a policy in firewalld still stands, from an earlier choice".to_owned(),
         };
         format!("a guard of the driver {whose} still stands, from an earlier choice")
     }
@@ -119,6 +136,7 @@ impl Leftover {
             Self::Iptables(iptables) => iptables.remove().await,
             Self::Chains(iptables) => iptables.remove_chains().await,
             Self::Ufw(front) => front.remove().await,
+            Self::Firewalld(front) => front.remove().await,
         }
     }
 }

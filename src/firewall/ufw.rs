@@ -16,7 +16,7 @@ use self::entries::{Entries, Entry, Side};
 use super::iptables::Iptables;
 use super::model::Guard;
 use super::tool::Tool;
-use super::{Firewall, FirewallError};
+use super::{Firewall, FirewallError, compare};
 use crate::error::chain;
 use crate::observe::{Observation, ObservedGuard};
 
@@ -116,24 +116,9 @@ impl Firewall for Ufw {
 
     async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
         let (guard, entries) = tokio::join!(self.guard.observe(wanted), self.front.read());
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => return Observation::Unknown(chain(&error)),
-        };
-        match guard {
-            Observation::Present(ObservedGuard::Exact(stands)) => {
-                let differences = entries.differences(&entries::wanted(&stands));
-                if differences.is_empty() {
-                    return Observation::Present(ObservedGuard::Exact(stands));
-                }
-                let changes = wanted.differences_from(&stands);
-                Observation::Present(ObservedGuard::Altered(changes.into_iter().chain(differences).collect()))
-            }
-            Observation::Present(ObservedGuard::Altered(mut differences)) => {
-                differences.extend(entries.differences(&entries::wanted(wanted)));
-                Observation::Present(ObservedGuard::Altered(differences))
-            }
-            Observation::Absent | Observation::Unknown(_) => guard,
+        match entries {
+            Ok(entries) => compare::in_front(guard, wanted, |guard| entries.differences(&entries::wanted(guard))),
+            Err(error) => Observation::Unknown(chain(&error)),
         }
     }
 

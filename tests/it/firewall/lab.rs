@@ -203,6 +203,15 @@ pub async fn is_dropped(from: &str, to: &str, port: u16) {
     }
 }
 
+/// A connection attempt that a firewall must answer with a refusal; somebody has to listen there.
+pub async fn is_refused(from: &str, to: &str, port: u16) {
+    match tokio::time::timeout(PATIENCE, connect(from, 0, to, port)).await {
+        Ok(Err(_)) => {}
+        Ok(Ok(_)) => panic!("{from} to {to}:{port}: open"),
+        Err(_) => panic!("{from} to {to}:{port}: silence"),
+    }
+}
+
 /// Connects from one address and port to another.
 pub async fn connect(from: &str, from_port: u16, to: &str, port: u16) -> std::io::Result<TcpStream> {
     let from = SocketAddr::new(from.parse().unwrap(), from_port);
