@@ -13,6 +13,7 @@ mod apply;
 mod completions;
 mod confirm;
 mod diff;
+mod doctor;
 mod down;
 mod drift;
 mod history;
@@ -79,6 +80,7 @@ enum Verb {
     Down(down::Arguments),
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
+    Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -190,6 +192,7 @@ impl Verb {
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,
+            Self::Doctor(arguments) => doctor::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

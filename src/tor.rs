@@ -15,7 +15,7 @@ pub mod layout;
 mod news;
 pub mod options;
 mod process;
-mod program;
+pub mod program;
 pub mod relays;
 pub mod torrc;
 

@@ -1,4 +1,4 @@
-//! The JSON documents of the verbs that read the state directory, and their schemas.
+//! The JSON documents of the verbs that read the state directory or look at the host, and their schemas.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -58,6 +58,92 @@ pub struct TraceDocument {
     pub exact: bool,
 }
 
+/// `exitpool doctor -o json`: what was found on this host.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DoctorDocument {
+    /// How many checks failed.
+    pub failed: usize,
+    /// How many warn.
+    pub warnings: usize,
+    /// The checks, in the order in which they were made.
+    pub checks: Vec<CheckDocument>,
+}
+
+/// A check of this host.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CheckDocument {
+    /// What was looked at.
+    pub name: &'static str,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What is so.
+    pub message: String,
+    /// What to do; empty where there is nothing to do.
+    pub advice: String,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// Something may go wrong.
+    Warning,
+    /// Something will go wrong, or does.
+    Failed,
+    /// It could not be looked at, or need not be.
+    Skipped,
+}
+
+impl Verdict {
+    /// Its word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl DoctorDocument {
+    /// Counts the checks.
+    pub fn of(checks: Vec<CheckDocument>) -> Self {
+        let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
+        Self { failed: count(Verdict::Failed), warnings: count(Verdict::Warning), checks }
+    }
+}
+
+impl CheckDocument {
+    /// A check that found nothing wrong.
+    pub fn ok(name: &'static str, message: &str) -> Self {
+        Self::with(Verdict::Ok, name, message, "")
+    }
+
+    /// A check that was not made; `why` says why.
+    pub fn skipped(name: &'static str, why: &str) -> Self {
+        Self::with(Verdict::Skipped, name, why, "")
+    }
+
+    /// A check that found what may go wrong.
+    pub fn warning(name: &'static str, message: &str, advice: &str) -> Self {
+        Self::with(Verdict::Warning, name, message, advice)
+    }
+
+    /// A check that found what goes wrong.
+    pub fn failed(name: &'static str, message: &str, advice: &str) -> Self {
+        Self::with(Verdict::Failed, name, message, advice)
+    }
+
+    fn with(verdict: Verdict, name: &'static str, message: &str, advice: &str) -> Self {
+        // One line each, whatever another program has said.
+        let message = message.replace(char::is_control, " ");
+        Self { name, verdict, message, advice: advice.to_owned() }
+    }
+}
+
 impl RevisionDocument {
     /// Tells an entry of the history.
     pub fn of(entry: &Entry, in_force: Option<&Revision>, orders: &Orders) -> Self {
@@ -80,9 +166,13 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 2] {
+pub fn schemas() -> [(&'static str, Schema); 3] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
-    [("history.v1.schema.json", of::<HistoryDocument>()), ("trace.v1.schema.json", of::<TraceDocument>())]
+    [
+        ("doctor.v1.schema.json", of::<DoctorDocument>()),
+        ("history.v1.schema.json", of::<HistoryDocument>()),
+        ("trace.v1.schema.json", of::<TraceDocument>()),
+    ]
 }

@@ -113,6 +113,11 @@ impl Nftables {
     }
 }
 
+/// What `nft -j -f -` is given to make the table where there is none.
+pub fn installation(guard: &Guard) -> String {
+    transaction::install(guard).to_string()
+}
+
 impl Default for Nftables {
     fn default() -> Self {
         Self::new()

@@ -6,6 +6,7 @@ mod cli;
 mod committed;
 mod desired;
 mod docs;
+mod doctor;
 mod firewall;
 mod generated;
 mod git_kit;
