@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 
 use super::document::{
-    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord, ReconcileDocument, SelfHealWord,
+    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
+    ReconcileDocument, SelfHealWord,
 };
 use super::whitelist::Whitelists;
 use super::{
