@@ -119,8 +119,10 @@ const USAGE: u8 = 64;
 /// `EX_CONFIG` of sysexits.h.
 const INVALID: u8 = 78;
 
-/// How many threads may block at once: they keep memory of their own, do short things, and wait for none of each other.
-const BLOCKING_THREADS: usize = 8;
+/// How many threads work beside the main one, on which the daemon passes. Each keeps memory of its own.
+const WORKERS: usize = 1;
+/// How many threads may block at once: what they do is short, and waits for none of the others.
+const BLOCKING_THREADS: usize = 4;
 
 /// Parses the arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
@@ -133,7 +135,7 @@ pub fn main() -> ExitCode {
     };
     let compares = matches!(cli.verb, Verb::Diff(_) | Verb::Drift(_));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match builder.enable_all().worker_threads(2).max_blocking_threads(BLOCKING_THREADS).build() {
+    let runtime = match builder.enable_all().worker_threads(WORKERS).max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::talk(&format!("error: cannot start: {error}"));
