@@ -15,6 +15,7 @@ mod confirm;
 mod diff;
 mod down;
 mod drift;
+mod guard_trial;
 mod history;
 mod look;
 mod nodes;
@@ -81,6 +82,8 @@ enum Verb {
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    GuardTrial(guard_trial::Arguments),
     #[command(hide = true)]
     TestnetEcho(testnet_echo::Arguments),
 }
@@ -186,6 +189,7 @@ impl Verb {
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,
         }
     }

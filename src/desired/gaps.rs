@@ -28,7 +28,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 10] = [
+pub const GAPS: [Gap; 9] = [
     Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
     Gap {
         path: "pools[].nodes_per_instance",
@@ -42,11 +42,6 @@ pub const GAPS: [Gap; 10] = [
         path: "firewall.driver",
         when: When::Is(&["firewalld"]),
         missing: "this driver does not exist yet; no node listens beyond loopback",
-    },
-    Gap {
-        path: "firewall.confirm_within",
-        when: When::Set,
-        missing: "a change of the firewall is not rolled back by itself",
     },
     Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
     Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },
