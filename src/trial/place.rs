@@ -130,3 +130,122 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TrialError {
     let path = path.to_owned();
     move |source| TrialError::File { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::desired::{Confirmation, DriverChoice};
+    use crate::firewall::model::Guard;
+    use crate::firewall::{Firewall, FirewallError};
+    use crate::observe::{Observation, ObservedGuard};
+    use crate::sys::clock::since_boot;
+    use crate::trial::fuse::take_back;
+    use crate::trial::probes::Probes;
+
+    /// A firewall that refuses the first few times.
+    #[derive(Default)]
+    struct Refusing {
+        times: usize,
+        asked: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl Firewall for Refusing {
+        fn name(&self) -> &'static str {
+            "nftables"
+        }
+
+        async fn observe(&self, _wanted: &Guard) -> Observation<ObservedGuard> {
+            Observation::Absent
+        }
+
+        async fn apply(&self, _guard: &Guard) -> Result<(), FirewallError> {
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            let refused = FirewallError::Refused { tool: "nft", stderr: "no".to_owned() };
+            if asked < self.times { Err(refused) } else { Ok(()) }
+        }
+
+        async fn remove(&self) -> Result<(), FirewallError> {
+            Ok(())
+        }
+
+        async fn changed(&self) {
+            std::future::pending().await
+        }
+    }
+
+    fn trial(id: u64) -> Trial {
+        Trial {
+            id,
+            until_ms: u64::try_from((since_boot() + Duration::from_secs(60)).as_millis()).unwrap(),
+            driver: DriverChoice::Nftables,
+            guard: Guard::default(),
+            fallback: Guard::default(),
+            confirm: Confirmation::Auto,
+            probes: Probes::default(),
+            state: State::Pending,
+        }
+    }
+
+    fn place() -> (Place, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        (Place::of(directory.path()), directory)
+    }
+
+    #[tokio::test]
+    async fn keeping_and_taking_back_exclude_each_other() {
+        let (place, _directory) = place();
+        place.write(&trial(1)).unwrap();
+        assert!(!place.keep(2).unwrap(), "another one");
+        let held = place.lock().unwrap();
+        assert!(matches!(place.keep(1), Err(TrialError::Busy)));
+        drop(held);
+        assert!(place.keep(1).unwrap() && place.read().is_none());
+        let firewall = Refusing::default();
+        take_back(&place, 1, &firewall).await.unwrap();
+        assert_eq!(firewall.asked.load(Ordering::Relaxed), 0, "it was kept");
+
+        place.write(&trial(3)).unwrap();
+        take_back(&place, 3, &firewall).await.unwrap();
+        assert_eq!(place.read().unwrap().state, State::TakenBack);
+        assert!(!place.keep(3).unwrap(), "too late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn taking_back_is_tried_again_and_a_failure_is_written_down() {
+        let (place, _directory) = place();
+        for (times, state) in [(4, State::TakenBack), (5, State::Failed("nft refused: no".to_owned()))] {
+            place.write(&trial(1)).unwrap();
+            take_back(&place, 1, &Refusing { times, ..Refusing::default() }).await.unwrap();
+            assert_eq!(place.read().unwrap().state, state, "{times}");
+        }
+    }
+
+    /// The time that is left is that of the clock since the boot: what the wall clock says is nowhere written.
+    #[tokio::test]
+    async fn the_time_runs_on_the_clock_that_nobody_sets() {
+        let left = trial(1).left();
+        assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(30), "{left:?}");
+        assert!(Trial { until_ms: 0, ..trial(1) }.left().is_zero());
+        let json = serde_json::to_value(trial(1)).unwrap();
+        let until = Duration::from_millis(json["until_ms"].as_u64().unwrap());
+        assert!(until > since_boot() && until < since_boot() + Duration::from_secs(61));
+    }
+
+    #[tokio::test]
+    async fn a_fuse_that_has_died_is_told_from_one_that_burns() {
+        let (place, _directory) = place();
+        assert!(!place.burns(1));
+        let burning = place.burn(1).unwrap();
+        assert!(place.burns(1) && !place.burns(2));
+        drop(burning);
+        assert!(!place.burns(1));
+        place.clear().await.unwrap();
+        assert_eq!(fs::read_dir(&place.directory).unwrap().count(), 1, "its lock alone is left");
+    }
+}
