@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::error::{Classify, Kind, chain};
+use crate::firewall::model::Guard;
 use crate::firewall::{Firewall, FirewallError};
-use crate::plan::{Action, Object, Step};
+use crate::plan::{Action, Cause, Object, Step};
 use crate::tor::{Tor, TorError};
+use crate::trial::{TrialError, Trials};
 
 /// How many instances are worked on at once for each core: a start is half waiting.
 const INSTANCES_PER_CORE: usize = 4;
@@ -32,6 +34,8 @@ pub struct Drivers {
     pub tor: Arc<dyn Tor>,
     /// The firewall.
     pub firewall: Arc<dyn Firewall>,
+    /// Where changes of the guard are tried; without it they are made at once.
+    pub trials: Option<Arc<Trials>>,
 }
 
 /// What became of one step.
@@ -126,7 +130,7 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
     let (tor, firewall) = (&drivers.tor, &drivers.firewall);
     match (&step.object, &step.action) {
         (Object::Guard, Action::InstallGuard { guard } | Action::UpdateGuard { guard, .. }) => {
-            Ok(firewall.apply(guard).await?)
+            put(drivers, step.cause, guard).await
         }
         (Object::Guard, Action::RemoveGuard) => Ok(firewall.remove().await?),
         (Object::Instance(name), Action::StartInstance { torrc, .. }) => Ok(tor.start(name, torrc).await?),
@@ -138,6 +142,14 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
         (Object::Instance(name), Action::WriteTorrc { torrc }) => Ok(tor.write_torrc(name, torrc).await?),
         (Object::Instance(name), Action::DestroyInstance) => Ok(tor.destroy(name).await?),
         (object, action) => Err(Failed { message: format!("{object} has no step `{action}`"), kind: Kind::Bug }),
+    }
+}
+
+/// A change of the guard is tried; a repair was tried before.
+async fn put(drivers: &Drivers, cause: Cause, guard: &Guard) -> Result<(), Failed> {
+    match drivers.trials.as_ref().filter(|_| cause != Cause::Drift) {
+        Some(trials) => Ok(trials.put(&*drivers.firewall, guard).await?),
+        None => Ok(drivers.firewall.apply(guard).await?),
     }
 }
 
@@ -159,6 +171,12 @@ fn log(outcome: &Outcome) {
 
 impl From<TorError> for Failed {
     fn from(error: TorError) -> Self {
+        Self { message: chain(&error), kind: error.kind() }
+    }
+}
+
+impl From<TrialError> for Failed {
+    fn from(error: TrialError) -> Self {
         Self { message: chain(&error), kind: error.kind() }
     }
 }

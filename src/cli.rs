@@ -16,6 +16,7 @@ mod diff;
 mod doctor;
 mod down;
 mod drift;
+mod guard_trial;
 mod history;
 mod look;
 mod nodes;
@@ -84,6 +85,8 @@ enum Verb {
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    GuardTrial(guard_trial::Arguments),
     #[command(hide = true)]
     ProxyConnect(proxy_connect::Arguments),
     #[command(hide = true)]
@@ -198,6 +201,7 @@ impl Verb {
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,
         }

@@ -13,6 +13,7 @@ mod fault;
 mod obey;
 mod revisions;
 mod state;
+mod trying;
 mod watchdog;
 
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let _lock = RuntimeLock::take(&settings.runtime_dir)?;
     let wakeups = Wakeups::default();
     let stop = CancellationToken::new();
-    let mut state = State::new(&settings);
+    let mut state = State::new(&settings, &wakeups);
     let _watch = state.revisions().watch_source(&wakeups);
     let fetching = state.revisions().fetch_source(&wakeups);
 

@@ -159,7 +159,24 @@ pub enum DriverChoice {
     None,
 }
 
+/// Who keeps a change of the firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Confirmation {
+    /// The probes that passed before it.
+    #[default]
+    Auto,
+    /// An operator.
+    Manual,
+}
+
 impl DriverChoice {
+    /// The driver of that name, where there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Auto, Self::Nftables, Self::Iptables, Self::Ufw, Self::Firewalld, Self::None];
+        all.into_iter().find(|choice| choice.name() == name)
+    }
+
     /// The choice's word in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -184,6 +201,8 @@ pub struct FirewallPolicy {
     pub icmp_per_second: u32,
     /// How long a change may stay unconfirmed.
     pub confirm_within: Duration,
+    /// Who confirms it.
+    pub confirm: Confirmation,
 }
 
 impl Default for FirewallPolicy {
@@ -193,6 +212,7 @@ impl Default for FirewallPolicy {
             control_ports: 40_000..=40_099,
             icmp_per_second: 10,
             confirm_within: Duration::from_secs(60),
+            confirm: Confirmation::Auto,
         }
     }
 }

@@ -47,3 +47,4 @@ pub mod status;
 pub mod sys;
 pub mod testnet;
 pub mod tor;
+pub mod trial;

@@ -15,11 +15,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Country;
+use crate::desired::{Confirmation, Country};
 
 pub use applied::Applied;
 pub use decide::{Wish, plan};
-pub use hold::{Deletions, Held, HoldReason, Mandate, Suspended};
+pub use hold::{Deletions, Held, HoldReason, Mandate, OnTrial, Suspended, TakeBack, TakenBack};
 pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
 
 /// What has to be done, what has to be waited for, and what cannot be done.
@@ -136,6 +136,8 @@ pub enum WaitReason {
     Relays,
     /// The instance has its exits and has not built a circuit yet.
     Circuit,
+    /// A change of the guard is on trial.
+    OnTrial(OnTrial),
     /// Its turn comes when more of its pool is ready again.
     MaxUnavailable,
 }
@@ -179,6 +181,16 @@ impl fmt::Display for WaitReason {
             Self::Bootstrapping { progress, summary } => write!(f, "bootstrapping, {progress} %: {summary}"),
             Self::Relays => f.write_str("waiting for the list of relays"),
             Self::Circuit => f.write_str("building its first circuit"),
+            Self::OnTrial(OnTrial { confirm: Confirmation::Manual, .. }) => f.write_str(
+                "its change is on trial: `exitpool confirm` keeps it, or it is taken back (firewall.confirm_within)",
+            ),
+            Self::OnTrial(OnTrial { failing, .. }) => {
+                let failing = failing.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                write!(
+                    f,
+                    "its change is on trial, until its probes pass or it is taken back (firewall.confirm_within){failing}"
+                )
+            }
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
         }
     }

@@ -16,7 +16,7 @@ use crate::apply::{self, Drivers, Outcome};
 use crate::desired::{Desired, SelfHeal};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Observed, Visitor};
-use crate::plan::{Applied, Cause, Deletions, Mandate, Plan, Step, Wish, plan};
+use crate::plan::{Applied, Cause, Deletions, Mandate, OnTrial, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
 
 use backoff::Backoffs;
@@ -114,6 +114,12 @@ impl Reconciler {
         let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &self.scope(&wish)).await;
         let plan = plan(&wish, &observed);
         Look { observed, plan }
+    }
+
+    /// Says in a pass that it has put a change of the guard on trial: that is not done until it is kept.
+    pub fn put_on_trial(&mut self, desired: &Desired, pass: &mut Pass, on_trial: OnTrial) {
+        self.mandate.on_trial = Some(on_trial);
+        pass.left = plan(&self.wish(desired), &pass.observed);
     }
 
     /// Who uses SSH now, at whichever port it may have.

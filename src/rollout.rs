@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::desired::{Desired, NewCommits, Revision};
 
-pub use orders::{Endangered, Mark, Orders, Suspension};
+pub use orders::{Endangered, Mark, Orders, Retreat, Suspension};
 
 /// A revision with what it says.
 #[derive(Debug, Clone, Copy)]

@@ -41,7 +41,7 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use inputs::{
-    Failure, Failures, Fault, Inputs, Pass, PassResult, Signatures, SourceError, SourceState, Suspension,
+    Failure, Failures, Fault, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError, SourceState, Suspension,
 };
 pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};

@@ -19,7 +19,7 @@ use super::world::{self, World};
 pub fn reconciler(world: &World) -> Reconciler {
     let model = Arc::new(Model(Mutex::new(world.clone())));
     Reconciler {
-        drivers: Drivers { tor: Arc::clone(&model) as _, firewall: model },
+        drivers: Drivers { tor: Arc::clone(&model) as _, firewall: model, trials: None },
         layout: world::layout(),
         panel_port: Some(8080),
         applied: world.applied.clone(),

@@ -1,4 +1,4 @@
-//! `exitpool confirm`: carry out the removals that wait for it.
+//! `exitpool confirm`: keep what is on trial, and carry out the removals that wait for it.
 
 use clap::Args;
 
@@ -7,9 +7,10 @@ use crate::daemon::socket::{self, Verb};
 use super::arguments::{Daemon, Output, revision};
 use super::{Exit, reconcile};
 
-/// Destroy the nodes that wait for confirmation (reconcile.prune)
+/// Keep the firewall's change on trial, and destroy the nodes that wait for confirmation
 ///
-/// Confirms what `exitpool status` lists as held for the revision in force, and nothing that comes later.
+/// Confirms what `exitpool status` lists for the revision in force, and nothing that comes later: a change of the firewall
+/// that would be taken back (firewall.confirm), and nodes that are no longer desired (reconcile.prune).
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The revision that has to be in force: in full, or the 40 digits of its commit

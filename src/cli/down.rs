@@ -8,6 +8,7 @@ use crate::desired::Desired;
 use crate::reconcile::memory::Memory;
 use crate::source::SourceSpec;
 use crate::source::settings::SourceSettings;
+use crate::trial::place::Place;
 
 use super::arguments::{Format, Host, Output};
 use super::{Exit, look, output};
@@ -43,6 +44,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 async fn without_daemon(host: &Host) -> anyhow::Result<Report> {
     let _lock = RuntimeLock::take(&host.runtime_dir)?;
     let settings = host.settings(SourceSettings::of(SourceSpec::File("/dev/null".into()), host.state_dir.clone()));
+    Place::of(&host.runtime_dir).clear().await?;
     let outcomes = look::reconciler(&settings, &Desired::default()).await.down().await;
     Memory::new(&host.state_dir).forget();
     Ok(Report::of_down(&outcomes))

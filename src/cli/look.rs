@@ -78,7 +78,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         Err(error) => firewall::select::unavailable(choice, chain(&error)),
     };
     Reconciler {
-        drivers: Drivers { tor: std::sync::Arc::new(tor), firewall },
+        drivers: Drivers { tor: std::sync::Arc::new(tor), firewall, trials: None },
         layout: settings.layout(),
         panel_port: settings.panel_port(),
         applied: Memory::new(&settings.state_dir).applied(),

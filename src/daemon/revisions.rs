@@ -114,6 +114,12 @@ impl Revisions {
         self.fetching.clone()
     }
 
+    /// Whether the source is remote, and was reached the last time.
+    pub(super) fn reaches_its_remote(&self) -> bool {
+        let fetched = self.fetching.as_ref().map(Fetching::fetched);
+        fetched.is_some_and(|fetched| fetched.last_success.is_some() && fetched.error.is_none())
+    }
+
     /// Watches the source; one that cannot be watched is looked at every few seconds instead.
     pub(super) fn watch_source(&mut self, wakeups: &Wakeups) -> Option<Watch> {
         if self.source.remote().is_some() {

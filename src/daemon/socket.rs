@@ -51,7 +51,7 @@ pub enum Verb {
         /// Whether it may destroy more nodes than the file allows.
         deletions: Deletions,
     },
-    /// Carry out the removals that wait for confirmation.
+    /// Keep the change of the guard on trial, and carry out the removals that wait for confirmation.
     Confirm {
         /// The revision that has to be in force, where the operator names it.
         revision: Option<String>,

@@ -13,23 +13,29 @@ use crate::desired::{Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::firewall::{self, Firewall};
 use crate::observe::Observed;
-use crate::plan::Plan;
+use crate::plan::{Mandate, Object, Plan, TakeBack};
 use crate::reconcile::{self, Reconciler};
-use crate::rollout;
+use crate::rollout::{self, Orders, Retreat};
 use crate::status::metrics::Metrics;
-use crate::status::{self, Inputs, PassResult, Status, Suspension, Visitors};
+use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
 use crate::sys::{addresses, files};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
+use crate::trial::Terms;
 
 use super::StatusReceiver;
-use super::obey;
+use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
 use super::settings::Settings;
 use super::socket::{Report, Request, Verb};
+use super::trying::Trying;
+use super::wake::Wakeups;
 
 /// How long a source that cannot be watched is left alone between two looks.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
+
+/// So many ready nodes are asked to find one that answers.
+const MOST_NODES_ASKED: usize = 3;
 
 /// What the daemon holds between two passes.
 pub(super) struct State {
@@ -39,7 +45,8 @@ pub(super) struct State {
     audit: Option<Audit>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
-    rollbacks: u64,
+    rollbacks: Rollbacks,
+    trying: Trying,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
@@ -48,7 +55,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, wakeups: &Wakeups) -> Self {
         let revisions = Revisions::new(settings);
         let tor = TorDriver::new(TorSettings {
             tor: settings.tor.clone(),
@@ -56,7 +63,9 @@ impl State {
             geoip: settings.geoip.clone(),
             geoip6: settings.geoip6.clone(),
         });
-        let drivers = Drivers { tor: Arc::new(tor), firewall: firewall::select::unchosen() };
+        let trying = Trying::new(&settings.runtime_dir, wakeups);
+        let firewall = firewall::select::unchosen();
+        let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
         let starting = Status::starting(Timestamp::now(), drivers.firewall.name(), addresses.clone());
         let metrics = Arc::new(Metrics::new());
@@ -77,7 +86,8 @@ impl State {
             audit: open_audit(settings),
             addresses,
             converged: None,
-            rollbacks: 0,
+            rollbacks: Rollbacks::default(),
+            trying,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
@@ -130,13 +140,25 @@ impl State {
     pub(super) fn obey(&mut self, request: &Request) -> Result<Vec<String>, String> {
         self.revisions.records.expire(Timestamp::now());
         let published = Arc::clone(&self.published.borrow());
-        let obeyed = obey::obey(&mut self.revisions, &published, &request.verb, &request.by);
-        let obeyed = obeyed.map_err(|refused| chain(&refused));
+        let kept = self.keep_what_is_on_trial(&request.verb);
+        let obeyed = match (obey::obey(&mut self.revisions, &published, &request.verb, &request.by), kept) {
+            (Err(Refused::NothingToConfirm), Some(kept)) => Ok(vec![kept]),
+            (Ok(said), kept) => Ok(kept.into_iter().chain(said).collect()),
+            (Err(refused), _) => Err(chain(&refused)),
+        };
         if matches!(request.verb, Verb::Rollback { .. }) && obeyed.is_ok() {
-            self.rollbacks += 1;
+            self.rollbacks.operator += 1;
         }
         self.record_order(request, &obeyed);
         obeyed
+    }
+
+    /// Keeps the change of the guard that is on trial, where that is confirmed; says so.
+    fn keep_what_is_on_trial(&mut self, verb: &Verb) -> Option<String> {
+        let Verb::Confirm { revision } = verb else { return None };
+        let in_force = &self.revisions.in_force()?.revision;
+        let is_meant = revision.as_ref().is_none_or(|name| rollout::is_named(in_force, name));
+        (is_meant && self.trying.keep()).then(|| "the change of the firewall is kept".to_owned())
     }
 
     fn record_order(&self, request: &Request, obeyed: &Result<Vec<String>, String>) {
@@ -162,6 +184,9 @@ impl State {
     pub(super) async fn pass(&mut self) -> Instant {
         self.published.send_modify(|status| *status = Arc::new(status.passing(Timestamp::now())));
         self.revisions.records.expire(Timestamp::now());
+        // Before a newer revision: what was taken back is the older one's.
+        let on_trial = self.trying.look(&*self.reconciler.drivers.firewall).await;
+        self.note_what_was_taken_back().await;
         self.revisions.read(None);
         self.revisions.records.settle();
         let Some(InForce { revision, desired }) = self.revisions.in_force().cloned() else {
@@ -170,14 +195,63 @@ impl State {
         };
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
-        self.reconciler.mandate = self.revisions.records.orders().mandate(&revision);
+        let mandate = self.revisions.records.orders().mandate(&revision);
+        self.reconciler.mandate = Mandate { on_trial, ..mandate };
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
-        let pass = self.reconciler.pass(&desired).await;
+        self.set_terms(&desired);
+        let mut pass = self.reconciler.pass(&desired).await;
+        if let Some(on_trial) = self.trying.judge(self.revisions.fetching()) {
+            self.reconciler.put_on_trial(&desired, &mut pass, on_trial);
+        }
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);
         if pass.goes_on() { Instant::now() } else { self.next() }
+    }
+
+    /// Says on which terms this pass may change the guard.
+    fn set_terms(&self, desired: &Desired) {
+        let published = self.published.borrow();
+        let ready = published.nodes.iter().filter(|node| node.state == NodeState::Ready);
+        self.trying.trials().set(Terms {
+            confirm: desired.firewall.confirm,
+            within: desired.firewall.confirm_within,
+            left: self.reconciler.applied.guard().cloned(),
+            visitors: self.reconciler.visitors.iter().copied().collect(),
+            nodes: ready.map(|node| node.socks).take(MOST_NODES_ASKED).collect(),
+            fetches: self.revisions.reaches_its_remote(),
+        });
+    }
+
+    /// Remembers that a change of the guard was taken back, counts it, and tells the audit trail.
+    async fn note_what_was_taken_back(&mut self) {
+        let Some(in_force) = self.revisions.in_force().map(|in_force| in_force.revision.clone()) else { return };
+        let Some(taken_back) = self.trying.ended() else { return };
+        match taken_back.cause {
+            TakeBack::ProbeFailed(_) => self.rollbacks.probe_failed += 1,
+            TakeBack::Unconfirmed => self.rollbacks.unconfirmed += 1,
+        }
+        let result = taken_back.failed.clone().unwrap_or_else(|| "done".to_owned());
+        tracing::warn!(cause = %taken_back.cause, result, revision = %in_force, "the change of the firewall was taken back");
+        if let Some(audit) = &self.audit {
+            audit.append(Record {
+                at: Timestamp::now(),
+                revision: Some(in_force.clone()),
+                object: Object::Guard.to_string(),
+                action: "the guard before the change is put back".to_owned(),
+                cause: taken_back.cause.to_string(),
+                result,
+            });
+        }
+        let orders = self.revisions.records.orders().clone();
+        let retreat = Retreat { revision: in_force, taken_back };
+        match self.revisions.records.order(Orders { taken_back: Some(retreat), ..orders }) {
+            Ok(()) => self.trying.forget().await,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "a restart would try the change of the firewall again")
+            }
+        }
     }
 
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
@@ -248,6 +322,7 @@ impl State {
 
     /// Removes everything of ours from this host.
     pub(super) async fn down(&mut self) -> Report {
+        self.trying.forget().await;
         let outcomes = self.reconciler.down().await;
         self.revisions.records.forget();
         Report::of_down(&outcomes)

@@ -22,12 +22,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::DriverChoice;
 use super::country::Country;
 use super::names::{Fingerprint, PoolName};
 use super::values::{
     HttpUrl, ListenAddress, Peer, PerSecond, Percent, Period, Port, PortRange, Positive, SshPeer, ValueError,
 };
+use super::{Confirmation, DriverChoice};
 
 /// The desired state of one host: a file of exitpool, version 1.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -204,6 +204,8 @@ pub struct FirewallDocument {
     pub driver: DriverChoice,
     /// TCP ports that are always closed from outside. Default: `40000-40099`.
     pub control_ports: PortRange,
+    /// Who keeps a change: its probes (`auto`), or an operator by `exitpool confirm` (`manual`). Default: `auto`.
+    pub confirm: Confirmation,
     /// How long a change may stay unconfirmed before it is rolled back. Default: `60s`.
     pub confirm_within: Period,
     /// How many echo requests are answered; the rest is dropped. Default: `10/second`.
@@ -215,6 +217,7 @@ impl Default for FirewallDocument {
         Self {
             driver: DriverChoice::Auto,
             control_ports: PortRange(40_000..=40_099),
+            confirm: Confirmation::Auto,
             confirm_within: seconds(60),
             icmp_rate: PerSecond(10),
         }

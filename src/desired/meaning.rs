@@ -66,6 +66,7 @@ fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {
         control_ports: firewall.control_ports.0.clone(),
         icmp_per_second: firewall.icmp_rate.0,
         confirm_within: firewall.confirm_within.0,
+        confirm: firewall.confirm,
     }
 }
 

@@ -76,6 +76,28 @@ impl Guard {
 }
 
 impl Guard {
+    /// The same guard, with all nodes' ports of another one covered as well.
+    #[must_use]
+    pub fn covering_all(&self, other: &Self) -> Self {
+        let all = self.socks_ports.iter().chain(&other.socks_ports).copied();
+        Self { socks_ports: merge_ports(all), ..self.clone() }
+    }
+
+    /// What is put back when a change to `wanted` does not prove itself: what stood, and the ports of all nodes covered.
+    /// Where nothing stood, the nodes stay closed to others, and nothing else is.
+    #[must_use]
+    pub fn to_fall_back_on(stands: Option<&Self>, wanted: &Self) -> Self {
+        match stands {
+            Some(stands) => stands.covering_all(wanted),
+            None => Self {
+                socks_ports: wanted.socks_ports.clone(),
+                socks_allow: wanted.socks_allow.clone(),
+                icmp_per_second: wanted.icmp_per_second,
+                ..Self::default()
+            },
+        }
+    }
+
     /// Whether somebody may open a connection to a port of SSH.
     pub fn ssh_lets_in(&self, address: IpAddr, port: u16) -> bool {
         let is_listed = !self.ssh_ports.iter().any(|range| range.contains(port)) || holds(&self.ssh_allow, address);

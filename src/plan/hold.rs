@@ -8,7 +8,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{InstanceName, PoolName, Prune, ReconcilePolicy};
+use crate::desired::{Confirmation, InstanceName, PoolName, Prune, ReconcilePolicy};
+use crate::firewall::model::Guard;
 use crate::observe::Visitor;
 
 use super::lockout::{self, Closing};
@@ -25,6 +26,40 @@ pub struct Mandate {
     pub confirmed: BTreeSet<InstanceName>,
     /// Whom the revision would have locked out when it was first looked at: that they have left since changes nothing.
     pub endangered: BTreeSet<Visitor>,
+    /// The change of the guard that is on trial.
+    pub on_trial: Option<OnTrial>,
+    /// What became of the revision's change of the guard, where it was taken back.
+    pub taken_back: Option<TakenBack>,
+}
+
+/// A change of the guard that is on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnTrial {
+    /// Who may keep it.
+    pub confirm: Confirmation,
+    /// The probe that has not passed yet, where one has been asked.
+    pub failing: Option<String>,
+}
+
+/// A change of the guard that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// What is in its place.
+    pub fallback: Guard,
+    /// Why.
+    pub cause: TakeBack,
+    /// Why that could not be put in its place, where it could not.
+    pub failed: Option<String>,
+}
+
+/// Why a change was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakeBack {
+    /// A probe did not pass in time.
+    ProbeFailed(String),
+    /// No operator confirmed it in time.
+    Unconfirmed,
 }
 
 /// What is left alone.
@@ -86,6 +121,13 @@ pub enum HoldReason {
         /// The line of the file where that stands.
         line: Option<usize>,
     },
+    /// The change was tried, and taken back.
+    TakenBack {
+        /// Why.
+        cause: TakeBack,
+        /// Why what stood before could not be put back, where it could not.
+        failed: Option<String>,
+    },
 }
 
 /// The mandate where no operator has said anything.
@@ -94,6 +136,8 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     deletions: Deletions::Limited,
     confirmed: BTreeSet::new(),
     endangered: BTreeSet::new(),
+    on_trial: None,
+    taken_back: None,
 };
 
 impl Mandate {
@@ -158,13 +202,23 @@ impl fmt::Display for HoldReason {
             Self::Lockout { visitors, by, line } => {
                 write!(f, "when it locks nobody out: {}", lockout::advice(visitors, *by, *line))
             }
+            Self::TakenBack { cause, .. } => write!(f, "with a newer revision: it was taken back, because {cause}"),
+        }
+    }
+}
+
+impl fmt::Display for TakeBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProbeFailed(why) => f.write_str(why),
+            Self::Unconfirmed => f.write_str("nobody confirmed it within firewall.confirm_within"),
         }
     }
 }
 
 impl HoldReason {
     /// The labels of all reasons, fit for a metric.
-    pub const LABELS: [&'static str; 4] = ["suspended", "unconfirmed", "max_delete", "lockout"];
+    pub const LABELS: [&'static str; 5] = ["suspended", "unconfirmed", "max_delete", "lockout", "taken_back"];
 
     /// The reason as a label.
     pub fn label(&self) -> &'static str {
@@ -173,6 +227,7 @@ impl HoldReason {
             Self::Unconfirmed => "unconfirmed",
             Self::MaxDelete { .. } => "max_delete",
             Self::Lockout { .. } => "lockout",
+            Self::TakenBack { .. } => "taken_back",
         }
     }
 
@@ -193,6 +248,13 @@ impl HoldReason {
                  `exitpool apply --allow-delete` lets this revision through"
             ),
             Self::Lockout { visitors, by, line } => lockout::advice(visitors, *by, *line),
+            Self::TakenBack { cause, failed } => {
+                let failed = failed.as_ref().map(|why| format!("; the guard before it could not be put back: {why}"));
+                format!(
+                    "the change of the firewall was taken back, because {cause}: a newer revision is waited for{}",
+                    failed.unwrap_or_default()
+                )
+            }
         }
     }
 }

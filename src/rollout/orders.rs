@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{InstanceName, PoolName, Revision};
 use crate::observe::Visitor;
-use crate::plan::{Deletions, Mandate, Suspended};
+use crate::plan::{Deletions, Mandate, Suspended, TakenBack};
 
 /// How many marks of bad revisions are kept: more than revisions are kept to go back to.
 const MOST_MARKS: usize = 50;
@@ -26,8 +26,19 @@ pub struct Orders {
     pub confirmed: Option<Confirmed>,
     /// Whom a revision would have locked out.
     pub endangered: Option<Endangered>,
+    /// The change of the guard that was taken back last.
+    pub taken_back: Option<Retreat>,
     /// The revisions that were left by a rollback, oldest first.
     pub bad: Vec<Mark>,
+}
+
+/// A revision whose change of the guard was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retreat {
+    /// The revision.
+    pub revision: Revision,
+    /// What became of it.
+    pub taken_back: TakenBack,
 }
 
 /// Those whom a revision would have locked out: it stays held for their sake, also when they have left meanwhile.
@@ -124,7 +135,13 @@ impl Orders {
             deletions: if allowed { Deletions::Allowed } else { Deletions::Limited },
             confirmed: confirmed.map(|confirmed| confirmed.instances.clone()).unwrap_or_default(),
             endangered: self.endangered_by(revision).cloned().unwrap_or_default(),
+            on_trial: None,
+            taken_back: self.retreat(revision).map(|retreat| retreat.taken_back.clone()),
         }
+    }
+
+    fn retreat(&self, revision: &Revision) -> Option<&Retreat> {
+        self.taken_back.as_ref().filter(|retreat| retreat.revision == *revision)
     }
 
     /// Whom a revision would have locked out, as far as that was seen.

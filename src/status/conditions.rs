@@ -330,6 +330,9 @@ impl Facts<'_> {
             let reason = if step.cause == Cause::Drift { Reason::DriftDetected } else { Reason::OutOfSync };
             return Some(Verdict::no(reason, step.to_string()));
         }
+        if let Some(wait) = plan.waiting.iter().find(|wait| wait.object == Object::Guard) {
+            return Some(Verdict::unknown(Reason::Progressing, wait.reason.to_string()));
+        }
         if let Some(held) = plan.held.iter().find(|held| held.step.object == Object::Guard) {
             return Some(Verdict::no(reason_of_hold(&held.reason), held.reason.advice(1)));
         }

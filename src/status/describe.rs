@@ -46,6 +46,7 @@ pub(super) fn reason_of_hold(reason: &HoldReason) -> Reason {
         HoldReason::Unconfirmed => Reason::ConfirmationNeeded,
         HoldReason::MaxDelete { .. } => Reason::MaxDeleteLimitReached,
         HoldReason::Lockout { .. } => Reason::LockoutRefused,
+        HoldReason::TakenBack { .. } => Reason::RolledBack,
     }
 }
 

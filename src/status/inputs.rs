@@ -41,10 +41,21 @@ pub struct Inputs<'a> {
     pub suspended: Option<&'a Suspension>,
     /// The orders to leave a pool alone.
     pub suspended_pools: &'a BTreeMap<PoolName, Suspension>,
-    /// How often an operator has gone back to an earlier revision since the daemon started.
-    pub rollbacks: u64,
+    /// How often something was taken back since the daemon started.
+    pub rollbacks: Rollbacks,
     /// The pass that has just ended; `None` where none could begin, as with no desired state.
     pub pass: Option<&'a Pass>,
+}
+
+/// How often something was taken back, by what caused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rollbacks {
+    /// An operator has gone back to an earlier revision.
+    pub operator: u64,
+    /// A probe of a change of the firewall did not pass in time.
+    pub probe_failed: u64,
+    /// Nobody confirmed a change of the firewall in time.
+    pub unconfirmed: u64,
 }
 
 /// What is known about the source.

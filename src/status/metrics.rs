@@ -17,7 +17,7 @@ use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
-use super::{Activity, NodeStatus, Status};
+use super::{Activity, NodeStatus, Rollbacks, Status};
 use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
 pub use labels::{Endpoint, Method};
@@ -191,7 +191,10 @@ impl Metrics {
     }
 
     fn publish_sums(&self, status: &Status) {
-        raise(&self.series.rollback_total.with_label_values(&["operator"]), status.totals.rollbacks);
+        let Rollbacks { operator, probe_failed, unconfirmed } = status.totals.rollbacks;
+        for (cause, sum) in [("operator", operator), ("probe_failed", probe_failed), ("unconfirmed", unconfirmed)] {
+            raise(&self.series.rollback_total.with_label_values(&[cause]), sum);
+        }
         for (result, sum) in &status.totals.passes {
             raise(&self.series.reconcile_total.with_label_values(&[result.label()]), *sum);
         }

@@ -57,7 +57,7 @@ reasons! {
     ArtifactUpToDate,
     /// The source has a newer revision than the one in force.
     NewRevision,
-    /// The newest revision of the source was left by a rollback.
+    /// The newest revision of the source was left by a rollback, or its change of the firewall was taken back.
     RolledBack,
     /// A revision came into force.
     NewArtifact,
@@ -85,7 +85,7 @@ reasons! {
     Unguarded,
     /// More nodes would be destroyed at once than reconcile.max_delete allows.
     MaxDeleteLimitReached,
-    /// What is no longer desired waits for an operator to confirm its removal.
+    /// What is no longer desired waits for an operator to confirm its removal, or a change of the firewall to be kept.
     ConfirmationNeeded,
     /// Somebody who is inside would be locked out.
     LockoutRefused,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fault, Inputs, PassResult, SourceError};
+use super::{Fault, Inputs, PassResult, Rollbacks, SourceError};
 use crate::plan::step::{Cause, Object, ObjectKind};
 
 /// Sums since the daemon started; none ever falls.
@@ -15,7 +15,7 @@ pub struct Totals {
     /// Revisions that were refused, by the fault.
     pub rejected: BTreeMap<Fault, u64>,
     /// Times that an operator has gone back to an earlier revision.
-    pub rollbacks: u64,
+    pub rollbacks: Rollbacks,
     /// Changes of the firewall, by driver and outcome.
     pub firewall_applies: BTreeMap<(&'static str, Outcome), u64>,
 }

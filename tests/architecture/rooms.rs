@@ -36,7 +36,9 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("audit", &["error", "desired"]),
     // The snapshot is taken, the plan carried out, the outcome told.
     ("observe::collect", &["observe", "observe::listeners", "tor", "firewall", "firewall::model"]),
-    ("apply", &["error", "plan", "tor", "firewall"]),
+    // A change of the guard that is kept or taken back.
+    ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
+    ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
     ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
     // One pass.
     (
@@ -72,6 +74,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
             "audit",
             "apply",
             "status",
+            "trial",
             "reconcile",
         ],
     ),
@@ -109,6 +112,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
             "firewall",
             "source",
             "apply",
+            "trial",
             "reconcile",
             "testnet",
             "daemon",
@@ -152,9 +156,10 @@ const IMPURE: [&str; 14] = [
 /// What starts programs.
 const STARTS: [&str; 1] = ["Command::new"];
 /// Who may, and why.
-const STARTERS: [(&str, &str); 5] = [
+const STARTERS: [(&str, &str); 6] = [
     ("src/sys/", "the door for everybody else: deadlines, whole output, errors that name the command"),
     ("src/tor/", "a tor outlives the daemon, in a session of its own; `tor --verify-config` has tor's environment"),
+    ("src/trial/", "the fuse is this program itself, and outlives the daemon"),
     ("src/testnet", "its tors end with it, by a death pipe"),
     ("src/cli/demo/", "plays the operator: git, and the daemon itself"),
     ("src/source/", "git's transport needs an environment of its own, and a deadline over its children"),
@@ -173,12 +178,13 @@ const WRITES: [&str; 9] = [
     "OpenOptions::new",
 ];
 /// Who may, and why.
-const WRITERS: [(&str, &str); 9] = [
+const WRITERS: [(&str, &str); 10] = [
     ("src/sys/", "the door for everybody else: whole files, replaced at once"),
     ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
     ("src/testnet", "the directory of its network, which goes with it"),
     ("src/cli/demo/", "the demo's repository, which goes with it"),
     ("src/audit/store.rs", "a broken trail is put aside, never overwritten"),
+    ("src/trial/", "its locks, and the file whose absence means that a change is kept"),
     ("src/daemon/", "its lock and its socket"),
     ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),
     ("src/reconcile/history.rs", "only the latest revisions are kept"),

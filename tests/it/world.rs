@@ -137,7 +137,7 @@ impl World {
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),
             suspended_pools: &self.suspended_pools,
-            rollbacks: 0,
+            rollbacks: Default::default(),
             pass: self.pass.as_ref(),
         }
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, BlockReason, Cause, Deciding, HoldReason, Object, Step};
+use super::{Action, BlockReason, Cause, Deciding, HoldReason, Object, Step, Wait, WaitReason};
 use crate::desired::{InstanceName, Lockout};
 use crate::firewall::model::Guard;
 use crate::observe::{Observation, ObservedGuard, Visitor};
-use crate::plan::lockout;
+use crate::plan::{TakenBack, lockout};
 
 /// What is put in place for now of a guard that is held, and why it is held.
 struct Spared {
@@ -29,7 +29,7 @@ impl Deciding<'_> {
         let after = due.covering(staying.iter().copied());
         let before = after.covering(leaving);
         if let Some(action) = self.guard_action(&before) {
-            let cause = self.wish.applied.cause_of_guard(&wished);
+            let cause = self.cause_of_guard(&wished);
             self.step(Object::Guard, cause, action);
             // It closes before the others open.
             if self.plan.steps.last().is_some_and(|last| last.object == Object::Guard) {
@@ -46,13 +46,28 @@ impl Deciding<'_> {
             let action = Action::UpdateGuard { differences: guard.differences_from(&after), guard };
             self.hold(Step { object: Object::Guard, cause: Cause::Change, action }, Some(reason));
         }
+        if let Some(on_trial) = &self.wish.mandate.on_trial {
+            let reason = WaitReason::OnTrial(on_trial.clone());
+            self.plan.waiting.push(Wait { object: Object::Guard, reason });
+        }
     }
 
-    /// Finds whether the wished guard would lock somebody out who is inside, and what can be put in place without that.
+    /// What stood before a change that was taken back is put back without another trial.
+    fn cause_of_guard(&self, wished: &Guard) -> Cause {
+        let is_taken_back = self.wish.mandate.taken_back.is_some();
+        if is_taken_back { Cause::Drift } else { self.wish.applied.cause_of_guard(wished) }
+    }
+
+    /// Finds whether the wished guard was taken back, or would lock somebody out who is inside, and what is put in place
+    /// instead.
     ///
     /// A repair is not asked: that guard stood before, and who came in while it was gone has no right to keep it away.
     fn spared(&self, wished: &Guard) -> Option<Spared> {
         let wish = self.wish;
+        if let Some(TakenBack { fallback, cause, failed }) = &wish.mandate.taken_back {
+            let reason = HoldReason::TakenBack { cause: cause.clone(), failed: failed.clone() };
+            return Some(Spared { guard: fallback.clone(), reason });
+        }
         let access = &wish.desired.access;
         let is_repair = wish.applied.guard() == Some(wished);
         let is_idle = self.observed.guard.unknown().is_some() || wish.mandate.hold(&Object::Guard).is_some();

@@ -1,7 +1,8 @@
 //! What the conditions say of steps that wait for an operator's word.
 
 use super::{Facts, Verdict};
-use crate::plan::{Held, HoldReason};
+use crate::desired::Confirmation;
+use crate::plan::{Held, HoldReason, Wait, WaitReason};
 use crate::status::describe::reason_of_hold;
 use crate::status::reason::Reason;
 
@@ -13,7 +14,15 @@ impl Facts<'_> {
 
     /// The same, as a reason and a sentence.
     pub(super) fn held_for_a_word(&self) -> Option<(Reason, String)> {
-        self.held(|reason| *reason != HoldReason::Suspended)
+        self.held(|reason| *reason != HoldReason::Suspended).or_else(|| self.unconfirmed_trial())
+    }
+
+    /// A change of the guard that an operator has to confirm in time.
+    fn unconfirmed_trial(&self) -> Option<(Reason, String)> {
+        let manual =
+            |wait: &&Wait| matches!(&wait.reason, WaitReason::OnTrial(it) if it.confirm == Confirmation::Manual);
+        let wait = self.inputs.plan.waiting.iter().find(manual)?;
+        Some((Reason::ConfirmationNeeded, format!("{}: {}", wait.object, wait.reason)))
     }
 
     /// Changes that wait until they are resumed.

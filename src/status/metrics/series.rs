@@ -61,7 +61,10 @@ const HELP: [(&str, &str); 25] = [
     ),
     ("exitpool_source_last_success_timestamp_seconds", "When the source was last read; 0 for never."),
     ("exitpool_source_rejected_total", "Revisions of the source that were refused."),
-    ("exitpool_rollback_total", "Changes that were taken back, by what caused it; `operator` is `exitpool rollback`."),
+    (
+        "exitpool_rollback_total",
+        "Changes that were taken back, by what caused it: `operator` is `exitpool rollback`, the others a change of the firewall that was not kept.",
+    ),
     ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
     ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
     (

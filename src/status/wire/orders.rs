@@ -12,7 +12,7 @@ use crate::status::{Status, Suspension};
 pub struct HeldDocument {
     /// What it changes.
     pub object: ObjectDocument,
-    /// `suspended`, `unconfirmed`, `max_delete` or `lockout`.
+    /// `suspended`, `unconfirmed`, `max_delete`, `lockout` or `taken_back`.
     pub reason: String,
     /// The step, and what it waits for.
     pub message: String,

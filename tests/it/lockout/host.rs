@@ -82,6 +82,20 @@ impl Host {
         self.daemon.as_ref().unwrap().id()
     }
 
+    /// The process that watches over the change on trial.
+    pub fn fuse(&self) -> Pid {
+        let run = self.at("run").display().to_string();
+        let is_fuse = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            line.contains("guard-trial") && line.contains(&run)
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let found = processes.filter(|it| fs::read(it.path().join("cmdline")).is_ok_and(|line| is_fuse(&line)));
+        let pids: Vec<i32> = found.map(|it| it.file_name().to_str().unwrap().parse().unwrap()).collect();
+        assert_eq!(pids.len(), 1, "{pids:?}");
+        Pid::from_raw(pids[0]).unwrap()
+    }
+
     fn verb_command(&self, verb: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.lab.host.pid())).arg(EXITPOOL).arg(verb);

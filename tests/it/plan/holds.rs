@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use exitpool::desired::{Desired, Prune, ReconcilePolicy};
-use exitpool::plan::{Action, Deletions, HoldReason, Mandate, Object, Suspended};
+use exitpool::desired::{Desired, Lockout, Prune, ReconcilePolicy, SshAccess};
+use exitpool::observe::{Door, Observation, ObservedGuard, Visitor};
+use exitpool::plan::{Action, Deletions, HoldReason, Mandate, Object, Suspended, TakeBack, TakenBack};
 
 use super::laws::pool;
 use super::world::World;
@@ -109,4 +110,65 @@ fn what_is_suspended_is_seen_and_left_alone() {
     world.converge(&desired);
     assert_eq!(world.observed, before);
     assert!(world.plan(&desired).held.iter().all(|held| held.reason == HoldReason::Suspended));
+}
+
+/// A guarded host with one node, whose operator is inside by SSH.
+fn visited() -> (World, Desired, Visitor) {
+    let mut world = World::new(&["de"]);
+    let desired = sized(1, ReconcilePolicy::default());
+    world.converge(&desired);
+    let visitor = Visitor { address: "198.51.100.7".parse().unwrap(), door: Door::Ssh(22) };
+    world.observed.visitors.insert(visitor);
+    (world, desired, visitor)
+}
+
+fn restricted(desired: &Desired, network: &str) -> Desired {
+    let mut desired = desired.clone();
+    let allow = BTreeSet::from([network.parse().unwrap()]);
+    desired.access.ssh = Some(SshAccess { ports: BTreeSet::from([22]), allow });
+    desired
+}
+
+#[test]
+fn a_lockout_holds_its_list_and_nothing_else() {
+    let (mut world, desired, visitor) = visited();
+    assert!(world.plan(&restricted(&desired, "198.51.100.0/24")).held.is_empty(), "they are let in");
+    let mut locking = restricted(&desired, "203.0.113.0/24");
+    locking.pools.push(pool("us", 1, 31_000, &["de"], true));
+    world.converge(&locking);
+    let plan = world.plan(&locking);
+    let [held] = &plan.held[..] else { panic!("{:#?}", plan.held) };
+    assert!(matches!(&held.reason, HoldReason::Lockout { visitors, .. } if visitors.contains(&visitor)));
+    assert_eq!(world.pids().len(), 2, "the new node is there");
+    assert!(world.is_guarded(&locking), "{:#?}", world.observed.guard);
+
+    // That they leave changes nothing, once it was seen; that it is meant does.
+    world.observed.visitors.clear();
+    world.mandate.endangered.insert(visitor);
+    assert_eq!(world.plan(&locking).held.len(), 1);
+    locking.access.lockout = Lockout::Allowed;
+    world.converge(&locking);
+    assert!(world.plan(&locking).is_converged());
+    // A repair of it is not asked.
+    locking.access.lockout = Lockout::Held;
+    world.observed.guard = Observation::Absent;
+    assert!(world.plan(&locking).held.is_empty());
+}
+
+#[test]
+fn a_guard_that_was_taken_back_stays_and_covers_new_nodes() {
+    let (mut world, desired, _) = visited();
+    let fallback = match &world.observed.guard {
+        Observation::Present(ObservedGuard::Exact(guard)) => guard.clone(),
+        other => panic!("{other:?}"),
+    };
+    let wished = restricted(&desired, "203.0.113.0/24");
+    let taken_back = TakenBack { fallback: fallback.clone(), cause: TakeBack::Unconfirmed, failed: None };
+    world.mandate = Mandate { taken_back: Some(taken_back), ..Mandate::default() };
+    let plan = world.plan(&wished);
+    assert!(plan.steps.is_empty() && plan.held.len() == 1, "{plan:#?}");
+    world.observed.guard = Observation::Absent;
+    let plan = world.plan(&wished);
+    assert_eq!(plan.steps[0].action, Action::InstallGuard { guard: fallback });
+    assert_eq!(plan.steps[0].cause, exitpool::plan::Cause::Drift, "it is not tried again");
 }
