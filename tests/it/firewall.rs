@@ -4,6 +4,7 @@ mod bus;
 mod firewalld;
 mod iptables;
 mod lab;
+mod matrix;
 mod nftables;
 mod select;
 mod tamper;
