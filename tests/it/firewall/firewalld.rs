@@ -288,7 +288,7 @@ fn a_firewalld_that_is_not_running_is_told() {
     let Some(mut host) = Host::new() else { return };
     host.apply(&guard());
     host.firewalld.stop_firewalld(&host.lab);
-    let said = "firewalld is not running here: start it, or choose another firewall.driver";
+    let said = "firewalld is not running: start it, or choose another firewall.driver";
     let Observation::Present(ObservedGuard::Altered(differences)) = host.observe(&guard()) else { panic!() };
     assert_eq!(differences, [said]);
     host.lab.host.sh("nft delete table inet exitpool");
@@ -405,10 +405,14 @@ fn auto_is_firewalld_where_it_is_in_force_and_down_takes_it_out() {
 #[test]
 fn a_firewalld_of_another_network_namespace_is_left_alone() {
     let Some(host) = Host::new() else { return };
+    host.apply(&guard());
     let files = host.firewalld.files();
+    let said = "firewalld is running in another network namespace than exitpool: choose another firewall.driver";
     let refused = host.lab.client.block_on(async || host.driver().apply(&guard()).await).unwrap_err();
-    assert_eq!(refused.to_string(), "firewalld is not running here: start it, or choose another firewall.driver");
+    assert_eq!(refused.to_string(), said);
+    host.lab.client.block_on(async || host.driver().remove().await).unwrap();
     assert_eq!(host.firewalld.files(), files);
+    assert_eq!(host.observe(&guard()), exact(&guard()));
 }
 
 /// Files alone are changed: the kernel has nothing to tell.
