@@ -67,6 +67,7 @@ fn guard(entries: u32) -> Guard {
         panel_allow: vec!["198.51.100.7/32".parse().unwrap()],
         control_ports: Some(Ports { first: 40_000, last: 40_099 }),
         icmp_per_second: 10,
+        ..Guard::default()
     }
 }
 

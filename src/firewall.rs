@@ -125,8 +125,11 @@ pub enum FirewallError {
     #[error("{0}")]
     NotChosen(String),
     /// It is not running, and is not ours to start.
-    #[error("{0} is not running here: start it, or choose another firewall.driver")]
+    #[error("{0} is not running: start it, or choose another firewall.driver")]
     NotRunning(&'static str),
+    /// It rules over another network namespace than ours.
+    #[error("{0} is running in another network namespace than exitpool: choose another firewall.driver")]
+    Elsewhere(&'static str),
     /// There is no system bus to speak over.
     #[error("cannot reach the system bus, over which firewalld speaks: start D-Bus, or choose another firewall.driver")]
     NoBus(#[source] std::io::Error),
@@ -164,7 +167,8 @@ impl Classify for FirewallError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotChosen(_) | Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
-            Self::NotRunning(_) | Self::NoBus(_) | Self::RootOnly { .. } | Self::Unread { .. } => Kind::Host,
+            Self::NotRunning(_) | Self::Elsewhere(_) | Self::NoBus(_) => Kind::Host,
+            Self::RootOnly { .. } | Self::Unread { .. } => Kind::Host,
             Self::Deadline { .. } => Kind::Timeout,
             Self::Taken { .. } | Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => {
                 Kind::Firewall

@@ -97,7 +97,7 @@ impl Front {
 
     /// Whether firewalld is known to be running.
     pub(super) async fn is_running(&self) -> bool {
-        self.bus.has_firewalld().await.is_ok_and(|is_running| is_running)
+        self.bus.open().await.is_ok()
     }
 
     /// Whether firewalld can be spoken to at all.
@@ -108,8 +108,12 @@ impl Front {
     /// Whether a policy of ours is known to be there: firewalld need not be running.
     pub(super) async fn stands(&self) -> bool {
         let is_ours = |policy: &Option<Policy>| policy.as_ref().is_some_and(Policy::is_ours);
-        let read = self.read().await;
-        read.is_ok_and(|seen| is_ours(&seen.permanent) || is_ours(&seen.running)) || !self.files().is_empty()
+        match self.read().await {
+            Ok(seen) => is_ours(&seen.permanent) || is_ours(&seen.running),
+            // These files are another network namespace's.
+            Err(FirewallError::Elsewhere(_)) => false,
+            Err(_) => self.has_marked("xml"),
+        }
     }
 
     /// Removes our policy, and what firewalld keeps of it.
@@ -117,10 +121,17 @@ impl Front {
         match self.bus.open().await {
             Ok(line) => self.withdraw(&line).await?,
             Err(FirewallError::NotRunning(_) | FirewallError::NoBus(_)) => {}
+            Err(FirewallError::Elsewhere(_)) => return Ok(()),
             Err(error) => return Err(error),
         }
-        for path in self.files() {
-            files::remove(&path).map_err(|source| FirewallError::Talk { tool: FIREWALLD, source })?;
+        if self.has_marked("xml") {
+            files::remove(&self.file("xml")).map_err(|source| FirewallError::Talk { tool: FIREWALLD, source })?;
+        }
+        // The copy that firewalld leaves of what it deletes: it does no harm where it may not be removed.
+        if self.has_marked("xml.old")
+            && let Err(error) = files::remove(&self.file("xml.old"))
+        {
+            tracing::warn!(%error, path = %self.file("xml.old").display(), "a copy of the policy is left behind");
         }
         Ok(())
     }
@@ -136,11 +147,13 @@ impl Front {
         Ok(())
     }
 
-    /// The files that are marked as ours: the policy, and the copy that firewalld leaves of what it deletes.
-    fn files(&self) -> Vec<PathBuf> {
-        let both = ["xml", "xml.old"].map(|ending| self.directory.join(format!("{NAME}.{ending}")));
-        let is_ours = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(MARK));
-        both.into_iter().filter(is_ours).collect()
+    fn file(&self, ending: &str) -> PathBuf {
+        self.directory.join(format!("{NAME}.{ending}"))
+    }
+
+    /// Whether there is such a file, and marked as ours.
+    fn has_marked(&self, ending: &str) -> bool {
+        fs::read_to_string(self.file(ending)).is_ok_and(|text| text.contains(MARK))
     }
 
     /// Reads everything of ours; a policy of that name that is somebody else's is an error.
@@ -200,7 +213,9 @@ impl Firewall for Firewalld {
         let (guard, seen) = tokio::join!(self.guard.observe(wanted), self.front.read());
         match seen {
             Ok(seen) => compare::in_front(guard, wanted, |guard| seen.differences(&policy::wanted(guard))),
-            Err(error @ FirewallError::NotRunning(_)) => compare::in_front(guard, wanted, |_| vec![chain(&error)]),
+            Err(error @ (FirewallError::NotRunning(_) | FirewallError::Elsewhere(_))) => {
+                compare::in_front(guard, wanted, |_| vec![chain(&error)])
+            }
             Err(error) => Observation::Unknown(chain(&error)),
         }
     }

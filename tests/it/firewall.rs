@@ -5,6 +5,7 @@ mod continuity;
 mod firewalld;
 mod iptables;
 pub mod lab;
+mod matrix;
 mod nftables;
 mod select;
 mod tamper;

@@ -54,15 +54,11 @@ impl Bus {
         Self { address: address.map(str::to_owned), news: Mutex::default() }
     }
 
-    /// Whether firewalld is running, and rules over our network namespace: a bus can be reached from any.
-    pub async fn has_firewalld(&self) -> Result<bool, FirewallError> {
-        is_there(&self.connect().await?).await
-    }
-
-    /// Calls firewalld, which must be running.
+    /// Calls firewalld, which must be running, and rule over our network namespace: a bus can be reached from any.
     pub async fn open(&self) -> Result<Line, FirewallError> {
         let connection = self.connect().await?;
-        if is_there(&connection).await? { Ok(Line { connection }) } else { Err(FirewallError::NotRunning(FIREWALLD)) }
+        is_here(&connection).await?;
+        Ok(Line { connection })
     }
 
     /// Waits until somebody has changed a permanent policy; the kernel tells of all that is in force.
@@ -164,19 +160,19 @@ impl Line {
     }
 }
 
-async fn is_there(connection: &Connection) -> Result<bool, FirewallError> {
+async fn is_here(connection: &Connection) -> Result<(), FirewallError> {
     let service = || BusName::try_from(SERVICE).map_err(failed);
     let bus = DBusProxy::new(connection).await.map_err(failed)?;
     if !bus.name_has_owner(service()?).await.map_err(|error| failed(error.into()))? {
-        return Ok(false);
+        return Err(FirewallError::NotRunning(FIREWALLD));
     }
     let pid = bus.get_connection_unix_process_id(service()?).await.map_err(|error| failed(error.into()))?;
     let theirs = fs::read_link(format!("/proc/{pid}/ns/net"));
     match (theirs, fs::read_link("/proc/thread-self/ns/net")) {
-        (Ok(theirs), Ok(ours)) => Ok(theirs == ours),
-        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        (Ok(theirs), Ok(ours)) if theirs != ours => Err(FirewallError::Elsewhere(FIREWALLD)),
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Err(FirewallError::Elsewhere(FIREWALLD)),
         // Only root may look; firewalld says by itself that it obeys nobody else.
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }
 

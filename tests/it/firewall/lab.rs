@@ -90,6 +90,56 @@ macro_rules! on_each_driver {
 }
 pub(super) use on_each_driver;
 
+/// A host under guard, whichever driver keeps it.
+pub trait Guarded {
+    /// Where it is.
+    fn lab(&self) -> &Lab;
+
+    /// Puts a guard in place, and sees that it is exactly that.
+    fn apply(&self, guard: &Guard);
+
+    /// Reads the guard back.
+    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard>;
+
+    /// Runs a script on the host, as somebody would who is not exitpool.
+    fn tamper(&self, script: &str);
+
+    /// What its operator types to load the tool's own rules again.
+    fn reloads(&self) -> Vec<String>;
+}
+
+impl Guarded for Lab {
+    fn lab(&self) -> &Lab {
+        self
+    }
+
+    fn apply(&self, guard: &Guard) {
+        Self::apply(self, guard);
+    }
+
+    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
+        Self::observe(self, wanted)
+    }
+
+    fn tamper(&self, script: &str) {
+        Self::tamper(self, script);
+    }
+
+    fn reloads(&self) -> Vec<String> {
+        let iptables = |flavour: &str| {
+            let family = |name: &str| {
+                format!("saved=$({name}-{flavour}-save -t mangle); echo \"$saved\" | {name}-{flavour}-restore; ")
+            };
+            family("iptables") + &family("ip6tables")
+        };
+        vec![match self.kind {
+            Kind::Nftables => "saved=$(nft list ruleset); echo \"flush ruleset\n$saved\" | nft -f -".to_owned(),
+            Kind::IptablesNft => iptables("nft"),
+            Kind::IptablesLegacy => iptables("legacy"),
+        }]
+    }
+}
+
 /// Two namespaces and the cable between them.
 pub struct Lab {
     /// Which driver guards the host.

@@ -17,7 +17,7 @@ macro_rules! with_handle {
     };
 }
 
-const TAMPERINGS: &[Tampering] = &[
+pub const TAMPERINGS: &[Tampering] = &[
     Tampering {
         script: with_handle!("exitpool:reply", "nft delete rule inet exitpool guard handle $1"),
         said: &[r#"chain guard: rule 2 "ct direction reply accept comment exitpool:reply" is missing"#],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use exitpool::firewall::model::{Guard, Ports};
 use exitpool::observe::{Observation, ObservedGuard};
 
-use super::lab::{FRIEND, HOST, Kind, Lab, PATIENCE, connects, exact, guard, is_dropped, on_each_driver};
+use super::lab::{FRIEND, Guarded, HOST, Kind, Lab, PATIENCE, connects, exact, guard, is_dropped, on_each_driver};
 
 on_each_driver!(
     what_is_not_ours_is_neither_seen_nor_touched,
@@ -24,7 +24,7 @@ pub struct Tampering {
 }
 
 /// Does one after the other.
-pub fn named_and_mended(lab: &Lab, tamperings: &[Tampering]) {
+pub fn named_and_mended(lab: &impl Guarded, tamperings: &[Tampering]) {
     let wanted = guard();
     lab.apply(&wanted);
     for Tampering { script, said } in tamperings {
