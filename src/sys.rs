@@ -1,8 +1,9 @@
-//! Doors to the operating system: commands, files, addresses, the clock, the service manager.
+//! Doors to the operating system: commands, files, addresses, the clock, namespaces, the service manager.
 
 pub mod addresses;
 pub mod clock;
 pub mod command;
 pub mod files;
+pub mod netns;
 pub mod notify;
 pub mod users;

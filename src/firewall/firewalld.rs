@@ -25,7 +25,7 @@ use super::tool::Tool;
 use super::{Firewall, FirewallError, compare, nftables};
 use crate::error::chain;
 use crate::observe::{Observation, ObservedGuard};
-use crate::sys::files;
+use crate::sys::{files, netns};
 
 /// Where firewalld keeps the policies of this host.
 const DIRECTORY: &str = "/etc/firewalld/policies";
@@ -112,7 +112,7 @@ impl Front {
             Ok(seen) => is_ours(&seen.permanent) || is_ours(&seen.running),
             // These files are another network namespace's.
             Err(FirewallError::Elsewhere(_)) => false,
-            Err(_) => self.has_marked("xml"),
+            Err(_) => netns::is_of_the_host() && self.has_marked("xml"),
         }
     }
 

@@ -19,6 +19,7 @@ use super::tool::Tool;
 use super::{Firewall, FirewallError, compare};
 use crate::error::chain;
 use crate::observe::{Observation, ObservedGuard};
+use crate::sys::netns;
 
 /// Where ufw keeps its rules.
 const DIRECTORY: &str = "/etc/ufw";
@@ -63,9 +64,11 @@ impl Front {
         self.read().await.map(drop)
     }
 
-    /// Whether entries of ours are known to be there.
+    /// Whether entries of ours are known to be there. Where ufw is not in force they may be another network namespace's:
+    /// its files are the host's.
     pub(super) async fn stands(&self) -> bool {
-        self.read().await.is_ok_and(|entries| entries.ours().next().is_some())
+        let are_ours = |entries: &Entries| entries.are_in_force() || netns::is_of_the_host();
+        self.read().await.is_ok_and(|entries| entries.ours().next().is_some() && are_ours(&entries))
     }
 
     /// Removes our entries.

@@ -76,6 +76,11 @@ impl Entries {
         both.into_iter()
     }
 
+    /// Whether ufw is in force.
+    pub fn are_in_force(&self) -> bool {
+        self.v4.in_force.is_some() || self.v6.in_force.is_some()
+    }
+
     /// What is ours and not wanted.
     pub fn unwanted(&self, wanted: &BTreeSet<Entry>) -> Vec<Entry> {
         self.ours().filter(|entry| !wanted.contains(entry)).collect()

@@ -69,7 +69,7 @@ impl Host {
 
     /// The ruleset, without what only says how often it was used.
     fn ruleset(&self) -> String {
-        self.lab.host.sh("nft list ruleset")
+        self.lab.host.sh("nft --stateless list ruleset")
     }
 }
 

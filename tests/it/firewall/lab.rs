@@ -195,12 +195,14 @@ impl Lab {
         self.host.sh(&format!("{}{script}", self.kind.prelude()));
     }
 
-    /// Everything that stands in any firewall of the host, without what only says when it was listed.
+    /// Everything that stands in any firewall of the host, without what says when it was listed, or how often a rule was met.
     pub fn everything(&self) -> String {
         let listing = match self.kind {
-            Kind::Nftables => "nft list ruleset",
+            Kind::Nftables => "nft --stateless list ruleset",
             Kind::IptablesNft => "iptables-nft-save; ip6tables-nft-save; ipset save | sort",
-            Kind::IptablesLegacy => "iptables-legacy-save; ip6tables-legacy-save; ipset save | sort; nft list ruleset",
+            Kind::IptablesLegacy => {
+                "iptables-legacy-save; ip6tables-legacy-save; ipset save | sort; nft --stateless list ruleset"
+            }
         };
         self.host.sh(&format!("{{ {listing}; }} | sed '/^#/d; s/ \\[[0-9:]*\\]$//'"))
     }
