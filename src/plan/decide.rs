@@ -188,8 +188,9 @@ impl Deciding<'_> {
     /// Compares a running instance with its wish.
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
-        let momentary = options::momentary(wanted, &self.choose_exits(wanted, control));
-        let differences = options::difference_to_all(&[&rendered.lasting, &momentary], &control.options);
+        let exits = self.choose_exits(wanted, control);
+        let parts = [&rendered.lasting, exits.exit_nodes(), &options::ports(wanted, &exits)];
+        let differences = options::difference_to_all(&parts, &control.options);
         let changes = self.allowed(wanted, differences);
 
         let frozen: Vec<String> = changes

@@ -20,7 +20,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,15 +90,33 @@ pub enum ExitChoice {
     Nothing,
 }
 
-/// A set of exits in tor's words, which the instances of a pool share; never empty.
+/// A set of exits as the option that names them, which the instances of a pool share: it is long. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitNodes(Arc<str>);
+pub struct ExitNodes(Arc<RunningOptions>);
 
 impl ExitNodes {
     /// Writes exits down; `None` for an empty set, which tor takes for any exit.
     pub fn of(exits: &BTreeSet<Fingerprint>) -> Option<Self> {
         let exits: Vec<String> = exits.iter().map(|fingerprint| format!("${fingerprint}")).collect();
-        (!exits.is_empty()).then(|| Self(exits.join(",").into()))
+        (!exits.is_empty()).then(|| {
+            let option = (EXIT_NODES.to_owned(), vec![exits.join(",")]);
+            Self(Arc::new(RunningOptions([option].into())))
+        })
+    }
+}
+
+impl ExitChoice {
+    /// The option that names the exits; none where they are left as they are.
+    pub fn exit_nodes(&self) -> &RunningOptions {
+        static LEFT: RunningOptions = RunningOptions(BTreeMap::new());
+        static ANY: LazyLock<RunningOptions> =
+            LazyLock::new(|| RunningOptions([(EXIT_NODES.to_owned(), vec![])].into()));
+        match self {
+            // The exits of before stay: a request that has come in already must not leave from others.
+            Self::Unresolved | Self::Nothing => &LEFT,
+            Self::Any => &ANY,
+            Self::Only(exits) => &exits.0,
+        }
     }
 }
 
@@ -185,7 +203,8 @@ impl RunningOptions {
 /// Says what an instance that runs with this torrc and these exits should have set.
 pub fn wanted(instance: &Instance, exits: &ExitChoice, torrc: &str) -> RunningOptions {
     let mut options = lasting(instance, torrc);
-    options.0.append(&mut momentary(instance, exits).0);
+    options.0.extend(exits.exit_nodes().0.clone());
+    options.0.append(&mut ports(instance, exits).0);
     options
 }
 
@@ -199,23 +218,18 @@ pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
     options
 }
 
-/// Says what an instance should have set because of its exits, which come and go with the consensus.
-pub fn momentary(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
+/// Says where an instance should listen, given its exits, which come and go with the consensus.
+pub fn ports(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
     let mut options = RunningOptions::default();
-    let chosen = match exits {
-        ExitChoice::Unresolved => return options,
-        ExitChoice::Nothing => {
-            // The exits of before stay: a request that has come in already must not leave from others.
-            options.set(SOCKS_PORT, [CLOSED]);
-            return options;
+    match exits {
+        ExitChoice::Unresolved => {}
+        ExitChoice::Nothing => options.set(SOCKS_PORT, [CLOSED]),
+        ExitChoice::Any | ExitChoice::Only(_) => {
+            // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
+            let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
+            options.set(SOCKS_PORT, ports.iter().map(String::as_str));
         }
-        ExitChoice::Any => None,
-        ExitChoice::Only(exits) => Some(exits.0.to_string()),
-    };
-    options.0.insert(EXIT_NODES.to_owned(), chosen.into_iter().collect());
-    // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
-    let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
-    options.set(SOCKS_PORT, ports.iter().map(String::as_str));
+    }
     options
 }
 
