@@ -12,6 +12,7 @@ pub mod model;
 mod netlink;
 pub mod nftables;
 pub mod none;
+mod parts;
 pub mod select;
 mod takeover;
 mod tool;

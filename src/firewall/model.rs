@@ -67,6 +67,11 @@ impl Guard {
         }
     }
 
+    /// The ports that those on a whitelist reach: the nodes', and the page's.
+    pub fn reached_ports(&self) -> impl Iterator<Item = Ports> {
+        self.socks_ports.iter().copied().chain(self.panel_port.map(Ports::one))
+    }
+
     /// The same guard, with more ports counted among the nodes'.
     #[must_use]
     pub fn covering(&self, more: impl IntoIterator<Item = u16>) -> Self {
@@ -191,6 +196,12 @@ impl Ports {
     /// The range of one port.
     pub fn one(port: u16) -> Self {
         Self { first: port, last: port }
+    }
+
+    /// Reads one port, or two with a separator between them.
+    pub fn parse(text: &str, separator: char) -> Option<Self> {
+        let (first, last) = text.split_once(separator).unwrap_or((text, text));
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok()? })
     }
 
     /// Whether a port lies in the range.

@@ -147,15 +147,13 @@ fn dropping_chains(rules: &str) -> Vec<String> {
 }
 
 fn opened(guard: &Guard) -> Vec<String> {
-    let panel = guard.panel_port.map(|port| Ports { first: port, last: port });
-    guard.socks_ports.iter().copied().chain(panel).map(|ports| ports.to_string()).collect()
+    guard.reached_ports().map(|ports| ports.to_string()).collect()
 }
 
 /// Whether somebody sends what comes to our ports to another place.
 fn forwarded(guard: &Guard, rules: &str) -> CheckDocument {
     const NAME: &str = "forwarded ports";
-    let panel = guard.panel_port.map(|port| Ports { first: port, last: port });
-    let ours: Vec<Ports> = guard.socks_ports.iter().copied().chain(panel).chain(guard.control_ports).collect();
+    let ours: Vec<Ports> = guard.reached_ports().chain(guard.control_ports).collect();
     let meets = |theirs: &Ports| ours.iter().any(|it| it.first <= theirs.last && theirs.first <= it.last);
     let redirecting = rules.lines().map(str::trim).filter(|line| line.contains(" dnat ") || line.contains(" redirect"));
     let found: Vec<&str> = redirecting.filter(|line| destinations(line).iter().any(meets)).collect();
@@ -173,11 +171,7 @@ fn destinations(rule: &str) -> Vec<Ports> {
         Some(set) => set.split('}').next().unwrap_or_default(),
         None => behind.split(' ').next().unwrap_or_default(),
     };
-    let range = |text: &str| {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        Some(Ports { first: first.parse().ok()?, last: last.parse().ok()? })
-    };
-    named.split(',').filter_map(|text| range(text.trim())).collect()
+    named.split(',').filter_map(|text| Ports::parse(text.trim(), '-')).collect()
 }
 
 #[cfg(test)]

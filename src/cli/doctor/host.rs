@@ -79,7 +79,7 @@ fn judge_local_ports(guard: &Guard, range: &str, reserved: &str) -> CheckDocumen
     let &[first, last] = ends.as_slice() else {
         return CheckDocument::skipped(NAME, "ip_local_port_range is not two numbers");
     };
-    let reserved_ports: Vec<Ports> = reserved.trim().split(',').filter_map(ports).collect();
+    let reserved_ports: Vec<Ports> = reserved.trim().split(',').filter_map(|text| Ports::parse(text, '-')).collect();
     let is_open = |port: &u16| (first..=last).contains(port) && !reserved_ports.iter().any(|it| it.contains(*port));
     let ours: Vec<Ports> = guard.socks_ports.iter().copied().chain(guard.control_ports).collect();
     let overlapping: Vec<String> =
@@ -92,11 +92,6 @@ fn judge_local_ports(guard: &Guard, range: &str, reserved: &str) -> CheckDocumen
     let all = all.into_iter().collect::<Vec<_>>().join(",");
     let message = format!("the kernel may take {} for outgoing connections", overlapping.join(", "));
     CheckDocument::warning(NAME, &message, &format!("say `net.ipv4.ip_local_reserved_ports = {all}` in /etc/sysctl.d"))
-}
-
-fn ports(text: &str) -> Option<Ports> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    Some(Ports { first: first.parse().ok()?, last: last.parse().ok()? })
 }
 
 /// Whether a directory can be used, or made.

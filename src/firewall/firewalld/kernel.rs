@@ -168,7 +168,7 @@ fn ports(value: &Value) -> Option<Ports> {
     let port = |value: &Value| u16::try_from(value.as_u64()?).ok();
     match value["range"].as_array().map(Vec::as_slice) {
         Some([first, last]) => Some(Ports { first: port(first)?, last: port(last)? }),
-        _ => port(value).map(|port| Ports { first: port, last: port }),
+        _ => port(value).map(Ports::one),
     }
 }
 

@@ -30,8 +30,7 @@ pub struct Policy(pub BTreeMap<String, BTreeSet<String>>);
 
 /// The ports that a guard needs open in front of it.
 pub fn wanted(guard: &Guard) -> BTreeSet<Ports> {
-    let panel = guard.panel_port.map(|port| Ports { first: port, last: port });
-    guard.socks_ports.iter().copied().chain(panel).collect()
+    guard.reached_ports().collect()
 }
 
 impl Policy {

@@ -7,16 +7,10 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::canonical::{Call, Canonical, Family, GUARD, HOOK, Place, Rule, Set, Sets, Table};
+use super::canonical::{Call, Canonical, Family, GUARD, HOOK, Place, Rule, Set, Table};
 use crate::firewall::interval::Interval;
 use crate::firewall::model::{Guard, Ports};
-
-const CONTROL: &str = "exitpool:control";
-const SOCKS: &str = "exitpool:socks";
-const PANEL: &str = "exitpool:panel";
-const SSH: &str = "exitpool:ssh";
-const ICMP_V4: &str = "exitpool:icmp4";
-const ICMP_V6: &str = "exitpool:icmp6";
+use crate::firewall::parts::{CONTROL, Flows, ICMP_V4, ICMP_V6, PANEL, SOCKS, SSH, Whitelist, Whitelists};
 
 /// The kernel counts a rate in so many parts of a second, and knows none that is higher.
 const MAX_PER_SECOND: u32 = 10_000;
@@ -24,56 +18,33 @@ const MAX_PER_SECOND: u32 = 10_000;
 const MAX_NETWORKS: &str = "1048576";
 
 /// The chains that let through whom their sets name, and nobody else.
-const SOCKS_LIST: Whitelist = Whitelist {
-    chain: "EXITPOOL-SOCKS",
-    v4: "exitpool-socks4",
-    v6: "exitpool-socks6",
-    comment: "exitpool:socks-deny",
-    flows: Flows::Judged,
+const LISTS: Whitelists = Whitelists {
+    socks: Whitelist {
+        chain: "EXITPOOL-SOCKS",
+        v4: "exitpool-socks4",
+        v6: "exitpool-socks6",
+        comment: "exitpool:socks-deny",
+        flows: Flows::Judged,
+    },
+    panel: Whitelist {
+        chain: "EXITPOOL-PANEL",
+        v4: "exitpool-panel4",
+        v6: "exitpool-panel6",
+        comment: "exitpool:panel-deny",
+        flows: Flows::Judged,
+    },
+    ssh: Whitelist {
+        chain: "EXITPOOL-SSH",
+        v4: "exitpool-ssh4",
+        v6: "exitpool-ssh6",
+        comment: "exitpool:ssh-deny",
+        flows: Flows::Kept,
+    },
 };
-const PANEL_LIST: Whitelist = Whitelist {
-    chain: "EXITPOOL-PANEL",
-    v4: "exitpool-panel4",
-    v6: "exitpool-panel6",
-    comment: "exitpool:panel-deny",
-    flows: Flows::Judged,
-};
-/// Only there where SSH is not left alone.
-const SSH_LIST: Whitelist = Whitelist {
-    chain: "EXITPOOL-SSH",
-    v4: "exitpool-ssh4",
-    v6: "exitpool-ssh6",
-    comment: "exitpool:ssh-deny",
-    flows: Flows::Kept,
-};
-
-#[derive(Clone, Copy)]
-struct Whitelist {
-    chain: &'static str,
-    v4: &'static str,
-    v6: &'static str,
-    comment: &'static str,
-    flows: Flows,
-}
-
-/// What becomes of the connections that stand.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flows {
-    /// Each packet of them is judged: who leaves the list is cut off at once.
-    Judged,
-    /// They go on: an operator who has made a mistake still has a session to mend it in.
-    Kept,
-}
-
-/// The whitelists of a guard, and who is on them.
-fn whitelists(guard: &Guard) -> impl Iterator<Item = (Whitelist, &Vec<IpNet>)> {
-    let ssh = (!guard.ssh_ports.is_empty()).then_some((SSH_LIST, &guard.ssh_allow));
-    [(SOCKS_LIST, &guard.socks_allow), (PANEL_LIST, &guard.panel_allow)].into_iter().chain(ssh)
-}
 
 /// The canonical form of what a guard compiles to.
 pub fn canonical(guard: &Guard) -> Canonical {
-    let sets = whitelists(guard).flat_map(|(list, networks)| {
+    let sets = LISTS.of(guard).flat_map(|(list, networks)| {
         [(list.v4.to_owned(), set(Family::V4, networks)), (list.v6.to_owned(), set(Family::V6, networks))]
     });
     Canonical { v4: table(Family::V4, guard), v6: table(Family::V6, guard), sets: sets.collect() }
@@ -82,7 +53,7 @@ pub fn canonical(guard: &Guard) -> Canonical {
 /// The same table, with the whitelists closed to everybody who comes, so that it needs no set.
 pub fn closed(table: &Table) -> Table {
     let mut table = table.clone();
-    for list in [SOCKS_LIST, PANEL_LIST, SSH_LIST] {
+    for list in LISTS.all() {
         if let Some(rules) = table.chains.get_mut(list.chain) {
             *rules = kept(list).into_iter().chain([deny(list)]).collect();
         }
@@ -94,26 +65,16 @@ pub fn closed(table: &Table) -> Table {
 pub fn decompile(seen: &Canonical) -> Option<Guard> {
     let rules = seen.v4.chains.get(GUARD)?;
     let commented = |comment: &'static str| rules.iter().filter(move |rule| rule.value("--comment") == Some(comment));
-    let ssh_ports = commented(SSH).map(ports).collect::<Option<Vec<Ports>>>()?;
-    Some(Guard {
-        socks_ports: commented(SOCKS).map(ports).collect::<Option<Vec<Ports>>>()?,
-        socks_allow: allowed(&seen.sets, SOCKS_LIST)?,
-        panel_port: commented(PANEL).next().map(ports).map_or(Some(None), |ports| ports.map(|it| Some(it.first)))?,
-        panel_allow: allowed(&seen.sets, PANEL_LIST)?,
-        ssh_allow: if ssh_ports.is_empty() { Vec::new() } else { allowed(&seen.sets, SSH_LIST)? },
-        ssh_ports,
-        control_ports: commented(CONTROL).next().map(ports).map_or(Some(None), |ports| ports.map(Some))?,
-        icmp_per_second: commented(ICMP_V4).find_map(icmp_rate).unwrap_or(0),
-    })
-}
-
-fn allowed(sets: &Sets, list: Whitelist) -> Option<Vec<IpNet>> {
-    let (v4, v6) = (sets.get(list.v4)?, sets.get(list.v6)?);
-    Some(v4.members.networks().into_iter().chain(v6.members.networks()).collect())
+    let icmp_per_second = commented(ICMP_V4).find_map(icmp_rate).unwrap_or(0);
+    LISTS.guard(
+        |comment| commented(comment).map(ports).collect(),
+        |set| Some(&seen.sets.get(set)?.members),
+        icmp_per_second,
+    )
 }
 
 fn table(family: Family, guard: &Guard) -> Table {
-    let whitelists = whitelists(guard).map(|(list, _)| {
+    let whitelists = LISTS.of(guard).map(|(list, _)| {
         let set = if family == Family::V4 { list.v4 } else { list.v6 };
         let judged = [rule(&format!("-m set --match-set {set} src -j RETURN")), deny(list)];
         (list.chain.to_owned(), kept(list).into_iter().chain(judged).collect())
@@ -139,9 +100,9 @@ fn guard_rules(family: Family, guard: &Guard) -> Vec<Rule> {
         commented("-m addrtype ! --dst-type LOCAL", "exitpool:transit", "RETURN"),
     ];
     let control = guard.control_ports.map(|ports| commented(&to(ports), CONTROL, "DROP"));
-    let socks = guard.socks_ports.iter().map(|&ports| commented(&to(ports), SOCKS, SOCKS_LIST.chain));
-    let panel = guard.panel_port.map(|port| commented(&to(Ports::one(port)), PANEL, PANEL_LIST.chain));
-    let ssh = guard.ssh_ports.iter().map(|&ports| commented(&to(ports), SSH, SSH_LIST.chain));
+    let socks = guard.socks_ports.iter().map(|&ports| commented(&to(ports), SOCKS, LISTS.socks.chain));
+    let panel = guard.panel_port.map(|port| commented(&to(Ports::one(port)), PANEL, LISTS.panel.chain));
+    let ssh = guard.ssh_ports.iter().map(|&ports| commented(&to(ports), SSH, LISTS.ssh.chain));
     let icmp = icmp_rules(family, guard.icmp_per_second);
     passing.into_iter().chain(control).chain(socks).chain(panel).chain(ssh).chain(icmp).collect()
 }
@@ -196,8 +157,7 @@ fn to(ports: Ports) -> String {
 /// Reads the ports out of `--dport …`.
 fn ports(rule: &Rule) -> Option<Ports> {
     let text = rule.value("--dport")?;
-    let (first, last) = text.split_once(':').unwrap_or((text, text));
-    Some(Ports { first: first.parse().ok()?, last: last.parse().ok()? })
+    Ports::parse(text, ':')
 }
 
 fn commented(matches: &str, comment: &str, target: &str) -> Rule {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::canonical::{Canonical, CanonicalError, Rule as CanonicalRule};
 use crate::firewall::model::{Guard, Ports};
+use crate::firewall::parts::{CONTROL, Flows, ICMP_V4, ICMP_V6, PANEL, SOCKS, SSH, Whitelist, Whitelists};
 
 /// The family of our table: both address families at once.
 pub const FAMILY: NfFamily = NfFamily::INet;
@@ -31,44 +32,24 @@ const GUARD: &str = "guard";
 /// After conntrack (-200), before destination NAT (-100), and next to mangle (-150).
 const PRIORITY: i32 = -145;
 
-const CONTROL: &str = "exitpool:control";
-const SOCKS: &str = "exitpool:socks";
-const PANEL: &str = "exitpool:panel";
-const SSH: &str = "exitpool:ssh";
-const ICMP_V4: &str = "exitpool:icmp4";
-
 /// The chains that let through whom their sets name, and nobody else.
-const SOCKS_LIST: Whitelist =
-    Whitelist { chain: "socks", v4: "socks4", v6: "socks6", comment: "exitpool:socks-deny", flows: Flows::Judged };
-const PANEL_LIST: Whitelist =
-    Whitelist { chain: "panel", v4: "panel4", v6: "panel6", comment: "exitpool:panel-deny", flows: Flows::Judged };
-/// Only there where SSH is not left alone.
-const SSH_LIST: Whitelist =
-    Whitelist { chain: "ssh", v4: "ssh4", v6: "ssh6", comment: "exitpool:ssh-deny", flows: Flows::Kept };
-
-#[derive(Clone, Copy)]
-struct Whitelist {
-    chain: &'static str,
-    v4: &'static str,
-    v6: &'static str,
-    comment: &'static str,
-    flows: Flows,
-}
-
-/// What becomes of the connections that stand.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flows {
-    /// Each packet of them is judged: who leaves the list is cut off at once.
-    Judged,
-    /// They go on: an operator who has made a mistake still has a session to mend it in.
-    Kept,
-}
-
-/// The whitelists of a guard, and who is on them.
-fn whitelists(guard: &Guard) -> impl Iterator<Item = (Whitelist, &Vec<IpNet>)> {
-    let ssh = (!guard.ssh_ports.is_empty()).then_some((SSH_LIST, &guard.ssh_allow));
-    [(SOCKS_LIST, &guard.socks_allow), (PANEL_LIST, &guard.panel_allow)].into_iter().chain(ssh)
-}
+const LISTS: Whitelists = Whitelists {
+    socks: Whitelist {
+        chain: "socks",
+        v4: "socks4",
+        v6: "socks6",
+        comment: "exitpool:socks-deny",
+        flows: Flows::Judged,
+    },
+    panel: Whitelist {
+        chain: "panel",
+        v4: "panel4",
+        v6: "panel6",
+        comment: "exitpool:panel-deny",
+        flows: Flows::Judged,
+    },
+    ssh: Whitelist { chain: "ssh", v4: "ssh4", v6: "ssh6", comment: "exitpool:ssh-deny", flows: Flows::Kept },
+};
 
 /// Our table itself.
 pub fn table() -> NfListObject<'static> {
@@ -77,7 +58,7 @@ pub fn table() -> NfListObject<'static> {
 
 /// The chains and the sets, empty.
 pub fn frame(guard: &Guard) -> Vec<NfListObject<'static>> {
-    let whitelists = whitelists(guard).flat_map(|(list, _)| {
+    let whitelists = LISTS.of(guard).flat_map(|(list, _)| {
         [
             set(list.v4, SetType::Ipv4Addr),
             set(list.v6, SetType::Ipv6Addr),
@@ -97,11 +78,11 @@ pub fn frame(guard: &Guard) -> Vec<NfListObject<'static>> {
 
 /// The elements and the rules that fill the frame.
 pub fn filling(guard: &Guard) -> Vec<NfListObject<'static>> {
-    let elements = whitelists(guard).flat_map(|(list, networks)| {
+    let elements = LISTS.of(guard).flat_map(|(list, networks)| {
         let (v4, v6): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(|network| network.network().is_ipv4());
         [element(list.v4, &v4), element(list.v6, &v6)]
     });
-    let rules = whitelists(guard).flat_map(|(list, _)| whitelist_rules(list)).chain(guard_rules(guard));
+    let rules = LISTS.of(guard).flat_map(|(list, _)| whitelist_rules(list)).chain(guard_rules(guard));
     elements.flatten().chain(rules.map(NfListObject::Rule)).collect()
 }
 
@@ -112,27 +93,15 @@ pub fn canonical(guard: &Guard) -> Result<Canonical, CanonicalError> {
 }
 
 /// Recovers the guard from a table that one of ours was compiled to.
-///
-/// Only what a guard says is looked at; the caller compiles the result and compares, so a table of any other shape is
-/// found out there.
 pub fn decompile(table: &Canonical) -> Option<Guard> {
     let rules = &table.chains.get(GUARD)?.rules;
     let commented = |comment: &'static str| rules.iter().filter(move |rule| rule.comment.as_deref() == Some(comment));
-    let allowed = |list: Whitelist| -> Option<Vec<IpNet>> {
-        let (v4, v6) = (table.sets.get(list.v4)?, table.sets.get(list.v6)?);
-        Some(v4.members.networks().into_iter().chain(v6.members.networks()).collect())
-    };
-    let ssh_ports = commented(SSH).map(ports).collect::<Option<Vec<Ports>>>()?;
-    Some(Guard {
-        socks_ports: commented(SOCKS).map(ports).collect::<Option<Vec<Ports>>>()?,
-        socks_allow: allowed(SOCKS_LIST)?,
-        panel_port: commented(PANEL).next().map(ports).map_or(Some(None), |ports| ports.map(|it| Some(it.first)))?,
-        panel_allow: allowed(PANEL_LIST)?,
-        ssh_allow: if ssh_ports.is_empty() { Vec::new() } else { allowed(SSH_LIST)? },
-        ssh_ports,
-        control_ports: commented(CONTROL).next().map(ports).map_or(Some(None), |ports| ports.map(Some))?,
-        icmp_per_second: commented(ICMP_V4).next().and_then(icmp_rate)?,
-    })
+    let icmp_per_second = commented(ICMP_V4).next().and_then(icmp_rate)?;
+    LISTS.guard(
+        |comment| commented(comment).map(ports).collect(),
+        |set| Some(&table.sets.get(set)?.members),
+        icmp_per_second,
+    )
 }
 
 fn guard_rules(guard: &Guard) -> impl Iterator<Item = Rule<'static>> {
@@ -143,10 +112,10 @@ fn guard_rules(guard: &Guard) -> impl Iterator<Item = Rule<'static>> {
         rule(GUARD, "exitpool:transit", vec![matching(address_type(), Operator::NEQ, text("local")), accept()]),
     ];
     let control = guard.control_ports.map(|ports| rule(GUARD, CONTROL, vec![to(ports), count(), drop()]));
-    let socks = guard.socks_ports.iter().map(|&ports| rule(GUARD, SOCKS, vec![to(ports), jump("socks")]));
-    let panel = guard.panel_port.map(|port| rule(GUARD, PANEL, vec![to(Ports::one(port)), jump("panel")]));
-    let ssh = guard.ssh_ports.iter().map(|&ports| rule(GUARD, SSH, vec![to(ports), jump("ssh")]));
-    let icmp = [("icmp", ICMP_V4), ("icmpv6", "exitpool:icmp6")]
+    let socks = guard.socks_ports.iter().map(|&ports| rule(GUARD, SOCKS, vec![to(ports), jump(LISTS.socks.chain)]));
+    let panel = guard.panel_port.map(|port| rule(GUARD, PANEL, vec![to(Ports::one(port)), jump(LISTS.panel.chain)]));
+    let ssh = guard.ssh_ports.iter().map(|&ports| rule(GUARD, SSH, vec![to(ports), jump(LISTS.ssh.chain)]));
+    let icmp = [("icmp", ICMP_V4), ("icmpv6", ICMP_V6)]
         .map(|(protocol, comment)| rule(GUARD, comment, icmp_statements(protocol, guard.icmp_per_second)));
     let closing: Vec<Rule> = control.into_iter().chain(socks).chain(panel).chain(ssh).chain(icmp).collect();
     passing.into_iter().chain(closing)

@@ -65,7 +65,7 @@ impl Entry {
 /// The entries that a guard needs in front of it.
 pub fn wanted(guard: &Guard) -> BTreeSet<Entry> {
     let socks = guard.socks_ports.iter().map(|&ports| Entry { ports, purpose: Purpose::Socks });
-    let panel = guard.panel_port.map(|port| Ports { first: port, last: port });
+    let panel = guard.panel_port.map(Ports::one);
     socks.chain(panel.map(|ports| Entry { ports, purpose: Purpose::Panel })).collect()
 }
 
@@ -153,7 +153,7 @@ fn tuple(line: &str) -> Option<(Ports, Option<Purpose>)> {
     }
     let comment = rest.first().and_then(|word| word.strip_prefix("comment="));
     let purpose = Purpose::ALL.into_iter().find(|purpose| comment == Some(&hexadecimal(purpose.comment())));
-    Some((ports(port)?, purpose))
+    Some((Ports::parse(port, ':')?, purpose))
 }
 
 fn hexadecimal(text: &str) -> String {
@@ -169,15 +169,10 @@ pub fn in_force(save: &str, chain: &str) -> Option<BTreeSet<Ports>> {
         rules
             .filter_map(|rule| {
                 let one = rule.strip_prefix("tcp --dport ").or_else(|| rule.strip_prefix("multiport --dports "));
-                ports(one?)
+                Ports::parse(one?, ':')
             })
             .collect()
     })
-}
-
-fn ports(text: &str) -> Option<Ports> {
-    let (first, last) = text.split_once(':').unwrap_or((text, text));
-    Some(Ports { first: first.parse().ok()?, last: last.parse().ok()? })
 }
 
 #[cfg(test)]
