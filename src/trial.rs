@@ -19,6 +19,7 @@ pub mod fuse;
 pub mod place;
 pub mod probes;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -81,7 +82,7 @@ pub struct Terms {
     /// The guard that was left last, for when what stands cannot be told.
     pub left: Option<Guard>,
     /// Who has used this host lately.
-    pub visitors: Vec<Visitor>,
+    pub visitors: BTreeSet<Visitor>,
     /// Nodes that are ready.
     pub nodes: Vec<SocketAddr>,
     /// Whether the remote source was reached the last time.

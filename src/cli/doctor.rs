@@ -15,7 +15,7 @@ use crate::error::{Kind, chain};
 use crate::reconcile::Look;
 use crate::reconcile::memory::Memory;
 use crate::source::settings::SourceSettings;
-use crate::source::{Candidate, Location, Source, SourceSpec};
+use crate::source::{Location, Source, SourceSpec};
 
 use super::arguments::{Format, Host, Output};
 use super::documents::{CheckDocument, DoctorDocument};
@@ -78,17 +78,10 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 /// Reads the desired state, or takes the defaults for it; says what became of that.
 fn desired(host: &Host, spec: Option<&SourceSpec>) -> (CheckDocument, Desired) {
     const NAME: &str = "desired state";
-    let in_force = || Memory::new(&host.state_dir).accepted();
     let given = match spec {
         Some(spec @ (SourceSpec::File(_) | SourceSpec::Git { .. })) => Source::new(spec.clone()).candidate(),
-        _ => match in_force() {
-            Some(accepted) => Ok(Candidate {
-                revision: accepted.revision,
-                bytes: accepted.bytes,
-                lists: accepted.lists,
-                file: "the desired state in force".to_owned(),
-                verdict: None,
-            }),
+        _ => match Memory::new(&host.state_dir).accepted() {
+            Some(accepted) => Ok(look::candidate(accepted)),
             None => {
                 let why = "no desired state is in force, and none on this host was named: its ports are not looked at";
                 return (CheckDocument::skipped(NAME, why), Desired::default());

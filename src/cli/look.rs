@@ -47,9 +47,13 @@ pub fn in_force(host: &Host, source: &SourceArguments) -> anyhow::Result<Wished>
     let Some(accepted) = Memory::new(&host.state_dir).accepted() else {
         return newest(host, source);
     };
-    let file = "the desired state in force".to_owned();
+    wished(candidate(accepted))
+}
+
+/// The desired state in force, as if a source offered it.
+pub fn candidate(accepted: Accepted) -> Candidate {
     let Accepted { revision, bytes, lists } = accepted;
-    wished(Candidate { revision, bytes, lists, file, verdict: None })
+    Candidate { revision, bytes, lists, file: "the desired state in force".to_owned(), verdict: None }
 }
 
 /// Understands a candidate; an invalid one is told in full.

@@ -23,7 +23,7 @@ use crate::observe::Visitor;
 use crate::plan::Deletions;
 use crate::status::wire::{NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, Note, Status, Visitors};
-use crate::sys::users;
+use crate::sys::{files, users};
 
 use super::StatusReceiver;
 use super::fetching::Fetching;
@@ -180,10 +180,7 @@ pub struct Daemon {
 pub fn serve(runtime_dir: &Path, daemon: Daemon, stop: CancellationToken) -> Result<JoinHandle<()>, SocketError> {
     let path = runtime_dir.join(FILE);
     let failed = |source| SocketError::Bind { path: path.clone(), source };
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    files::remove(&path).map_err(failed)?;
     let listener = UnixListener::bind(&path).map_err(failed)?;
     Ok(tokio::spawn(async move {
         loop {

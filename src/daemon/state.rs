@@ -218,7 +218,7 @@ impl State {
             confirm: desired.firewall.confirm,
             within: desired.firewall.confirm_within,
             left: self.reconciler.applied.guard().cloned(),
-            visitors: self.reconciler.visitors.iter().copied().collect(),
+            visitors: self.reconciler.visitors.clone(),
             nodes: ready.map(|node| node.socks).take(MOST_NODES_ASKED).collect(),
             fetches: self.revisions.reaches_its_remote(),
         });

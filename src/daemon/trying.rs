@@ -110,13 +110,12 @@ impl Trying {
     /// Keeps what is on trial; says whether there was something, in time.
     pub(super) fn keep(&mut self) -> bool {
         let place = self.trials.place();
-        let pending = place.read().filter(|trial| trial.state == State::Pending);
-        pending.is_some_and(|trial| place.keep(trial.id).unwrap_or_default())
+        place.current().is_some_and(|trial| place.keep(trial.id).unwrap_or_default())
     }
 
     /// Lets a trial that has begun be judged; says what is on trial.
     pub(super) fn judge(&mut self, fetching: Option<Fetching>) -> Option<OnTrial> {
-        let trial = self.trials.place().read().filter(|trial| trial.state == State::Pending);
+        let trial = self.trials.place().current();
         let judged = self.judge.as_ref().map(|(id, _)| *id);
         if judged != trial.as_ref().map(|trial| trial.id) {
             if let Some((_, task)) = self.judge.take() {

@@ -1,7 +1,7 @@
 //! Wake-ups: reasons to look again, coalesced. They carry no payload; their causes are for the log.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -46,16 +46,21 @@ pub struct Wakeups {
 
 #[derive(Debug, Default)]
 struct Shared {
-    causes: Mutex<BTreeSet<Cause>>,
+    heard: Mutex<Heard>,
     notify: Notify,
-    /// When the last wake-ups were handed out.
-    handed_out: Mutex<Option<time::Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    causes: BTreeSet<Cause>,
+    /// When the last ones were handed out.
+    handed_out: Option<time::Instant>,
 }
 
 impl Wakeups {
     /// Asks for another look.
     pub fn wake(&self, cause: Cause) {
-        self.causes().insert(cause);
+        self.heard().causes.insert(cause);
         self.shared.notify.notify_one();
     }
 
@@ -75,22 +80,19 @@ impl Wakeups {
                 break;
             }
         }
-        *self.handed_out() = Some(time::Instant::now());
-        std::mem::take(&mut *self.causes())
+        let mut heard = self.heard();
+        heard.handed_out = Some(time::Instant::now());
+        std::mem::take(&mut heard.causes)
     }
 
     /// How long a silence ends the burst that begins now.
     fn quiet(&self) -> Duration {
-        let is_recent = self.handed_out().is_some_and(|last| last.elapsed() < LONGEST_DELAY);
+        let is_recent = self.heard().handed_out.is_some_and(|last| last.elapsed() < LONGEST_DELAY);
         if is_recent { QUIET } else { QUIET_AT_FIRST }
     }
 
-    fn causes(&self) -> std::sync::MutexGuard<'_, BTreeSet<Cause>> {
-        self.shared.causes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn handed_out(&self) -> std::sync::MutexGuard<'_, Option<time::Instant>> {
-        self.shared.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -42,11 +42,8 @@ pub async fn observe(tor: &dyn Tor, firewall: &dyn Firewall, scope: &Scope) -> O
 /// Finds the sessions of SSH at every port that it may have: those that a guard says, 22, and sshd's, as far as they
 /// can be seen. None can be told where the kernel's tables cannot be read.
 pub fn sessions(guard: &Guard) -> BTreeSet<Visitor> {
-    let is_guarded = |port| guard.ssh_ports.iter().any(|range| range.contains(port));
-    let servers = listeners::ssh_ports();
-    let found = servers
-        .and_then(|servers| listeners::sessions(|port| port == 22 || servers.contains(&port) || is_guarded(port)));
-    found.unwrap_or_else(|error| {
+    let is_guarded = |port| port == 22 || guard.ssh_ports.iter().any(|range| range.contains(port));
+    listeners::sessions(is_guarded).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read the tables of connections: who uses SSH now is not known");
         BTreeSet::new()
     })

@@ -63,16 +63,19 @@ pub fn others(ours: &BTreeSet<SocketAddr>, our_pids: &BTreeSet<u32>) -> io::Resu
     Ok(strangers.filter(|stranger| !is_ours(stranger)).collect())
 }
 
-/// Finds who is connected from outside to the ports of SSH.
+/// Finds who is connected from outside to the ports of SSH: those given, and those of an sshd, as far as it can be seen.
 ///
 /// Somebody who has not logged in is no session, where that can be seen: it takes a look into sshd's processes.
 pub fn sessions(is_ssh: impl Fn(u16) -> bool) -> io::Result<BTreeSet<Visitor>> {
+    let tables = tables()?;
+    let servers = ssh_ports(&parse(&tables));
     let connected = |connection: &Connection| {
-        is_ssh(connection.local.port())
+        let port = connection.local.port();
+        (is_ssh(port) || servers.contains(&port))
             && connection.remote.ip() != connection.local.ip()
             && !connection.remote.ip().is_loopback()
     };
-    let connections: Vec<Connection> = connections()?.into_iter().filter(connected).collect();
+    let connections: Vec<Connection> = connections(&tables).into_iter().filter(connected).collect();
     if connections.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -82,11 +85,10 @@ pub fn sessions(is_ssh: impl Fn(u16) -> bool) -> io::Result<BTreeSet<Visitor>> {
 }
 
 /// The ports on which an SSH server listens, as far as it can be seen.
-pub fn ssh_ports() -> io::Result<BTreeSet<u16>> {
-    let listeners = listeners()?;
+fn ssh_ports(listeners: &[Listener]) -> BTreeSet<u16> {
     let holders = holders(listeners.iter().map(|listener| listener.inode).collect());
     let is_ssh = |it: &&Listener| holders.get(&it.inode).is_some_and(|(_, name)| name == "sshd");
-    Ok(listeners.iter().filter(is_ssh).map(|listener| listener.address.port()).collect())
+    listeners.iter().filter(is_ssh).map(|listener| listener.address.port()).collect()
 }
 
 /// The connections that a process of sshd holds which waits for a login.
@@ -130,13 +132,13 @@ fn listeners() -> io::Result<Vec<Listener>> {
     Ok(parse(&tables()?))
 }
 
-/// Reads all connections of this network namespace that stand.
-fn connections() -> io::Result<Vec<Connection>> {
+/// Reads the connections of tables that stand.
+fn connections(tables: &str) -> Vec<Connection> {
     let connection = |line: &str| {
         let (fields, inode) = of_state(line, ESTABLISHED)?;
         Some(Connection { local: address(fields[1])?, remote: address(fields[2])?, inode })
     };
-    Ok(tables()?.lines().filter_map(connection).collect())
+    tables.lines().filter_map(connection).collect()
 }
 
 /// The tables of IPv4 and of IPv6.

@@ -1,7 +1,8 @@
 //! The revisions that were in force, with their documents: what a rollback goes back to.
 //!
 //! One small file a revision in the state directory, its first line a comment with what is known of it, so that the
-//! rest is the document as it was accepted, with its lists behind it. Only the latest are kept. Which revision is in force is not said here.
+//! rest is the document as it was accepted, with its lists behind it. Only the latest are kept. Which revision is in
+//! force is not said here.
 
 use std::collections::BTreeMap;
 use std::fs;

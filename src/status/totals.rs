@@ -14,7 +14,7 @@ pub struct Totals {
     pub drift_detected: BTreeMap<ObjectKind, u64>,
     /// Revisions that were refused, by the fault.
     pub rejected: BTreeMap<Fault, u64>,
-    /// Times that an operator has gone back to an earlier revision.
+    /// What was taken back, by what caused it.
     pub rollbacks: Rollbacks,
     /// Changes of the firewall, by driver and outcome.
     pub firewall_applies: BTreeMap<(&'static str, Outcome), u64>,

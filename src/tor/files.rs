@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::layout::{InstancePaths, Layout};
 use super::{InstanceName, TorError};
+use crate::sys::files;
 
 /// The mode of every directory of ours: tor refuses a control socket where others may enter.
 const PRIVATE: u32 = 0o700;
@@ -105,10 +106,7 @@ pub fn remove_tree(path: &Path) -> Result<(), TorError> {
 
 /// Removes a file; nothing there is fine.
 pub fn remove_file(path: &Path) -> Result<(), TorError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
-        _ => Ok(()),
-    }
+    files::remove(path).map_err(file_error("remove", path))
 }
 
 /// Lists the instances that have a directory beneath a root; a root that is not there has none.

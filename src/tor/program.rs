@@ -124,8 +124,8 @@ pub fn path_variable() -> Option<(&'static str, std::ffi::OsString)> {
     std::env::var_os("PATH").map(|path| ("PATH", path))
 }
 
-/// Reads the numbers of `0.4.9.11-rc`.
-fn numbers(version: &str) -> Vec<u32> {
+/// Reads the numbers of a version such as `0.4.9.11-rc`.
+pub fn numbers(version: &str) -> Vec<u32> {
     let release = version.split('-').next().unwrap_or_default();
     release.split('.').map_while(|number| number.parse().ok()).collect()
 }

@@ -51,9 +51,14 @@ impl Place {
         serde_json::from_slice(&fs::read(self.file()).ok()?).ok()
     }
 
+    /// The trial that can still be kept.
+    pub fn current(&self) -> Option<Trial> {
+        self.read().filter(|trial| trial.state == State::Pending)
+    }
+
     /// The trial of that name, while it can still be kept.
     pub fn pending(&self, id: u64) -> Option<Trial> {
-        self.read().filter(|trial| trial.id == id && trial.state == State::Pending)
+        self.current().filter(|trial| trial.id == id)
     }
 
     pub(super) fn write(&self, trial: &Trial) -> Result<(), TrialError> {
@@ -62,10 +67,7 @@ impl Place {
     }
 
     pub(super) fn remove(&self) -> Result<(), TrialError> {
-        match fs::remove_file(self.file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.file())(error)),
-            _ => Ok(()),
-        }
+        files::remove(&self.file()).map_err(failed(&self.file()))
     }
 
     /// Keeps a change, unless it is too late; says whether it was in time.

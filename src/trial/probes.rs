@@ -41,8 +41,8 @@ pub struct Probes {
 impl Probes {
     /// Chooses those that pass under the guard that stands.
     pub(super) async fn choose(terms: &Terms, (stands, guard): (Option<&Guard>, &Guard)) -> Self {
-        let visitors: BTreeSet<Visitor> = terms.visitors.iter().copied().chain(sessions(guard)).collect();
-        let inside = visitors.into_iter().filter(|visitor| stands.is_none_or(|stands| lets_in(stands, visitor)));
+        let inside = terms.visitors.iter().copied().chain(sessions(guard));
+        let inside = inside.filter(|visitor| stands.is_none_or(|stands| lets_in(stands, visitor)));
         let (panel, ssh) = inside.partition(|visitor| visitor.door == Door::Panel);
         let mut node = None;
         for ready in &terms.nodes {

@@ -8,7 +8,7 @@ use crate::error::chain;
 use crate::source::Scheme;
 use crate::sys::command::{self, Output};
 use crate::tor::geoip::GeoipFiles;
-use crate::tor::program::{MINIMUM, Program};
+use crate::tor::program::{MINIMUM, Program, numbers};
 
 /// What prints a version ends at once.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ async fn git(facts: &Facts<'_>) -> CheckDocument {
     }
     let advice = "install git 2.29 or newer";
     match said("git", &["--version"]).await {
-        Ok(text) if numbers(&text) >= OLDEST_GIT.to_vec() => CheckDocument::ok(NAME, &text),
+        Ok(text) if first_version(&text) >= OLDEST_GIT.to_vec() => CheckDocument::ok(NAME, &text),
         Ok(text) => CheckDocument::failed(NAME, &format!("{text} is too old"), advice),
         Err(why) => CheckDocument::failed(NAME, &why, advice),
     }
@@ -74,9 +74,9 @@ async fn said(program: &str, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// The numbers of the first version in a text, `git version 2.39.5` or with more behind.
-fn numbers(text: &str) -> Vec<u32> {
+fn first_version(text: &str) -> Vec<u32> {
     let version = text.split(' ').find(|word| word.starts_with(|it: char| it.is_ascii_digit())).unwrap_or_default();
-    version.split('.').map_while(|part| part.parse().ok()).collect()
+    numbers(version)
 }
 
 #[cfg(test)]
@@ -85,10 +85,10 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        assert_eq!(numbers("git version 2.47.3"), [2, 47, 3]);
-        assert_eq!(numbers("git version 2.39.5 (Apple Git-154)"), [2, 39, 5]);
-        assert!(numbers("git version 2.9.1") < OLDEST_GIT.to_vec());
-        assert!(numbers("git version 2.29.0") >= OLDEST_GIT.to_vec());
-        assert!(numbers("no version") < OLDEST_GIT.to_vec());
+        assert_eq!(first_version("git version 2.47.3"), [2, 47, 3]);
+        assert_eq!(first_version("git version 2.39.5 (Apple Git-154)"), [2, 39, 5]);
+        assert!(first_version("git version 2.9.1") < OLDEST_GIT.to_vec());
+        assert!(first_version("git version 2.29.0") >= OLDEST_GIT.to_vec());
+        assert!(first_version("no version") < OLDEST_GIT.to_vec());
     }
 }

@@ -3,8 +3,8 @@
 //! firewalld is never started by a call: an operator who stopped it wants it stopped.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::time::Duration;
-use std::{fs, io};
 
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use zbus::{
 
 use super::policy::{NAME, PRIORITY, Policy, RULES};
 use crate::firewall::FirewallError;
+use crate::sys::netns;
 
 /// What it is called in messages.
 pub const FIREWALLD: &str = "firewalld";
@@ -167,10 +168,9 @@ async fn is_here(connection: &Connection) -> Result<(), FirewallError> {
         return Err(FirewallError::NotRunning(FIREWALLD));
     }
     let pid = bus.get_connection_unix_process_id(service()?).await.map_err(|error| failed(error.into()))?;
-    let theirs = fs::read_link(format!("/proc/{pid}/ns/net"));
-    match (theirs, fs::read_link("/proc/thread-self/ns/net")) {
-        (Ok(theirs), Ok(ours)) if theirs != ours => Err(FirewallError::Elsewhere(FIREWALLD)),
-        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Err(FirewallError::Elsewhere(FIREWALLD)),
+    match netns::is_that_of(pid) {
+        Ok(false) => Err(FirewallError::Elsewhere(FIREWALLD)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(FirewallError::Elsewhere(FIREWALLD)),
         // Only root may look; firewalld says by itself that it obeys nobody else.
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::super::location::{Location, Scheme};
 use super::super::settings::Transport;
 use super::FetchError;
-use super::proxy::{self, Socks};
+use super::proxy::{self, ProxyError, Socks};
 use crate::sys::command::{CommandError, program_path};
 
 /// The name that the remote has in the clone; its location is handed over in the environment alone.
@@ -22,12 +22,10 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// What names the ssh that git runs.
 const SSH_COMMAND: &str = "GIT_SSH_COMMAND";
 /// What an operator can set for git and ssh, and is handed on.
-const HANDED_ON: [&str; 15] = [
+const HANDED_ON: [&str; 13] = [
     "HOME",
     "TMPDIR",
     "SSH_AUTH_SOCK",
-    "ALL_PROXY",
-    "all_proxy",
     "HTTPS_PROXY",
     "https_proxy",
     "NO_PROXY",
@@ -64,7 +62,7 @@ impl Invocation<'_> {
             .args(arguments)
             .current_dir(self.directory)
             .env_clear()
-            .envs(HANDED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(HANDED_ON.iter().chain(&proxy::VARIABLES).filter_map(|name| Some((name, std::env::var_os(name)?))))
             .env("PATH", program_path())
             .env("LC_ALL", "C")
             .env("GIT_DIR", self.directory)
@@ -126,11 +124,14 @@ impl Invocation<'_> {
     /// The way of ssh through a proxy; an operator's own ssh finds its way by itself.
     fn proxy_command(&self) -> Result<Option<String>, FetchError> {
         let is_ours = self.location.scheme() == Scheme::Ssh && std::env::var_os(SSH_COMMAND).is_none();
-        if !is_ours || proxy::named().is_none() {
+        if !is_ours {
             return Ok(None);
         }
-        let failed = |source| FetchError::Proxy { location: self.location.clone(), source };
-        Socks::of_this_environment().map_err(failed)?;
+        match Socks::of_this_environment() {
+            Ok(_) => {}
+            Err(ProxyError::None) => return Ok(None),
+            Err(source) => return Err(FetchError::Proxy { location: self.location.clone(), source }),
+        }
         let unknown = |source| CommandError::Start { program: "exitpool".to_owned(), source };
         let failed = |source| FetchError::Command { location: self.location.clone(), source: unknown(source) };
         let program = std::env::current_exe().map_err(failed)?;
