@@ -15,7 +15,9 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::lab::{FRIEND, HOST, Kind, Lab, PATIENCE, STRANGER, connect, connects, exact, guard, on_each_driver};
+use super::lab::{
+    FRIEND, Guarded, HOST, Kind, Lab, PATIENCE, STRANGER, connect, connects, exact, guard, on_each_driver,
+};
 use crate::netns::Netns;
 
 const ENTRIES: u32 = 10_000;

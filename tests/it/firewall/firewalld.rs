@@ -36,31 +36,9 @@ impl Host {
         Some(Self { firewalld: FirewalldHost::start(&lab)?, lab })
     }
 
-    fn driver(&self) -> Firewalld {
-        let front = Front::at(&self.firewalld.address(), self.firewalld.policies());
-        Firewalld::new(Arc::new(Nftables::new()), front)
-    }
-
-    fn with_driver<T: Send>(&self, work: impl AsyncFnOnce(Firewalld) -> T + Send) -> T {
-        self.lab.host.block_on(async || work(self.driver()).await)
-    }
-
-    fn apply(&self, guard: &Guard) {
-        self.with_driver(async |driver| driver.apply(guard).await).unwrap();
-        assert_eq!(self.observe(guard), exact(guard));
-    }
-
-    fn observe(&self, guard: &Guard) -> Observation<ObservedGuard> {
-        self.with_driver(async |driver| driver.observe(guard).await)
-    }
-
     fn refusal(&self) -> String {
-        let error = self.with_driver(async |driver| driver.apply(&guard()).await).unwrap_err();
+        let error = self.lab.host.block_on(async || self.driver().await.apply(&guard()).await).unwrap_err();
         error.to_string()
-    }
-
-    fn remove(&self) {
-        self.with_driver(async |driver| driver.remove().await).unwrap();
     }
 
     fn cmd(&self, arguments: &str) -> String {
@@ -78,12 +56,9 @@ impl Guarded for Host {
         &self.lab
     }
 
-    fn apply(&self, guard: &Guard) {
-        Self::apply(self, guard);
-    }
-
-    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        Self::observe(self, wanted)
+    async fn driver(&self) -> Box<dyn Firewall> {
+        let front = Front::at(&self.firewalld.address(), self.firewalld.policies());
+        Box::new(Firewalld::new(Arc::new(Nftables::new()), front))
     }
 
     fn tamper(&self, script: &str) {
@@ -225,7 +200,7 @@ fn what_is_not_ours_is_neither_seen_nor_touched() {
     host.lab.host.sh("nft reset counters; nft add table inet others; nft add rule inet firewalld filter_IN_public_allow tcp dport 4444 accept");
     assert_eq!(host.observe(&guard()), exact(&guard()), "none of it is ours");
     let before = host.ruleset();
-    host.with_driver(async |driver| driver.apply(&guard()).await).unwrap();
+    host.put(&guard());
     assert_eq!(host.ruleset(), before, "what is right is not touched");
     host.apply(&Guard { panel_port: Some(8081), ..guard() });
     assert!(host.cmd("--list-ports").contains("6666/tcp"), "firewalld had no need to reload");
@@ -408,9 +383,9 @@ fn a_firewalld_of_another_network_namespace_is_left_alone() {
     host.apply(&guard());
     let files = host.firewalld.files();
     let said = "firewalld is running in another network namespace than exitpool: choose another firewall.driver";
-    let refused = host.lab.client.block_on(async || host.driver().apply(&guard()).await).unwrap_err();
+    let refused = host.lab.client.block_on(async || host.driver().await.apply(&guard()).await).unwrap_err();
     assert_eq!(refused.to_string(), said);
-    host.lab.client.block_on(async || host.driver().remove().await).unwrap();
+    host.lab.client.block_on(async || host.driver().await.remove().await).unwrap();
     assert_eq!(host.firewalld.files(), files);
     assert_eq!(host.observe(&guard()), exact(&guard()));
 }
@@ -420,7 +395,8 @@ fn a_firewalld_of_another_network_namespace_is_left_alone() {
 fn a_change_of_the_permanent_policy_is_heard() {
     let Some(host) = Host::new() else { return };
     host.apply(&guard());
-    host.with_driver(async |driver| {
+    host.lab.host.block_on(async || {
+        let driver = host.driver().await;
         assert_eq!(driver.observe(&guard()).await, exact(&guard()));
         let _ = tokio::time::timeout(std::time::Duration::from_millis(300), driver.changed()).await;
         let script =

@@ -3,7 +3,7 @@
 use exitpool::firewall::model::Guard;
 use exitpool::observe::Observation;
 
-use super::lab::{HOST, Kind, Lab, PATIENCE, STRANGER, connects, exact, guard, is_dropped};
+use super::lab::{Guarded, HOST, Kind, Lab, PATIENCE, STRANGER, connects, exact, guard, is_dropped};
 use super::tamper::{Networks, Tampering, named_and_mended};
 
 const TAMPERINGS: &[Tampering] = &[

@@ -91,15 +91,33 @@ macro_rules! on_each_driver {
 pub(super) use on_each_driver;
 
 /// A host under guard, whichever driver keeps it.
-pub trait Guarded {
+pub trait Guarded: Sync {
     /// Where it is.
     fn lab(&self) -> &Lab;
 
+    /// Makes the driver, for the network namespace of the calling thread.
+    async fn driver(&self) -> Box<dyn Firewall>;
+
     /// Puts a guard in place, and sees that it is exactly that.
-    fn apply(&self, guard: &Guard);
+    fn apply(&self, guard: &Guard) {
+        self.put(guard);
+        assert_eq!(self.observe(guard), exact(guard));
+    }
+
+    /// Puts a guard in place, unseen.
+    fn put(&self, guard: &Guard) {
+        self.lab().host.block_on(async || self.driver().await.apply(guard).await).unwrap();
+    }
 
     /// Reads the guard back.
-    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard>;
+    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
+        self.lab().host.block_on(async || self.driver().await.observe(wanted).await)
+    }
+
+    /// Removes the guard.
+    fn remove(&self) {
+        self.lab().host.block_on(async || self.driver().await.remove().await).unwrap();
+    }
 
     /// Runs a script on the host, as somebody would who is not exitpool.
     fn tamper(&self, script: &str);
@@ -113,16 +131,13 @@ impl Guarded for Lab {
         self
     }
 
-    fn apply(&self, guard: &Guard) {
-        Self::apply(self, guard);
+    async fn driver(&self) -> Box<dyn Firewall> {
+        self.kind.driver()
     }
 
-    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        Self::observe(self, wanted)
-    }
-
+    /// In the script, `ipt` and `ip6t` are the tools of its flavour.
     fn tamper(&self, script: &str) {
-        Self::tamper(self, script);
+        self.host.sh(&format!("{}{script}", self.kind.prelude()));
     }
 
     fn reloads(&self) -> Vec<String> {
@@ -174,27 +189,6 @@ impl Lab {
         Some(lab)
     }
 
-    /// Puts a guard in place on the host, and sees that it is exactly that.
-    pub fn apply(&self, guard: &Guard) {
-        self.put(guard);
-        assert_eq!(self.observe(guard), exact(guard));
-    }
-
-    /// Puts a guard in place, unseen.
-    pub fn put(&self, guard: &Guard) {
-        self.host.block_on(async || self.kind.driver().apply(guard).await).unwrap();
-    }
-
-    /// Removes the guard.
-    pub fn remove(&self) {
-        self.host.block_on(async || self.kind.driver().remove().await).unwrap();
-    }
-
-    /// Runs a script on the host, in which `ipt` and `ip6t` are the tools of its flavour.
-    pub fn tamper(&self, script: &str) {
-        self.host.sh(&format!("{}{script}", self.kind.prelude()));
-    }
-
     /// Everything that stands in any firewall of the host, without what says when it was listed, or how often a rule was met.
     pub fn everything(&self) -> String {
         let listing = match self.kind {
@@ -205,11 +199,6 @@ impl Lab {
             }
         };
         self.host.sh(&format!("{{ {listing}; }} | sed '/^#/d; s/ \\[[0-9:]*\\]$//'"))
-    }
-
-    /// Reads the guard back.
-    pub fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        self.host.block_on(async || self.kind.driver().observe(wanted).await)
     }
 
     /// Listens on ports of the host, on all its addresses.

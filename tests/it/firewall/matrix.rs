@@ -4,7 +4,9 @@ use std::net::TcpListener;
 
 use futures_util::future::join_all;
 
-use super::lab::{FRIEND, Guarded, HOST, Lab, STRANGER, connects, exact, guard, is_dropped, on_each_driver};
+use super::lab::{
+    FRIEND, Guarded, HOST, Lab, PATIENCE, STRANGER, connect, connects, exact, guard, is_dropped, on_each_driver,
+};
 use crate::netns::Netns;
 use crate::support::{is_installed, skip};
 
@@ -151,6 +153,13 @@ impl Container {
              ip route add default via 172.30.0.1; ip route add default via fd00:172:30::1");
         let listener = netns.run(|| TcpListener::bind(("::", 9000)).unwrap());
         let container = Self { _netns: netns, _listener: listener };
+        // A link that has just come up says at first that nobody is there.
+        lab.host.block_on(async || {
+            for (from, to) in [("172.30.0.1", "172.30.0.2"), ("fd00:172:30::1", "fd00:172:30::2")] {
+                let reached = async { while connect(from, 0, to, 9000).await.is_err() {} };
+                tokio::time::timeout(PATIENCE, reached).await.expect("the container is reached");
+            }
+        });
         // Without a guard, the ports lead there.
         lab.client.block_on(async || {
             for (to, from) in HOST.into_iter().zip(STRANGER) {

@@ -7,7 +7,7 @@ use exitpool::firewall::model::Guard;
 use exitpool::firewall::nftables::Nftables;
 use exitpool::observe::Observation;
 
-use super::lab::{Kind, Lab, PATIENCE, exact, guard};
+use super::lab::{Guarded, Kind, Lab, PATIENCE, exact, guard};
 use super::tamper::{Networks, Tampering, named_and_mended};
 
 /// Makes `$1` the handle of the rule whose comment is named.

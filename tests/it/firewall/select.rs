@@ -6,7 +6,7 @@ use exitpool::desired::DriverChoice;
 use exitpool::firewall::{Firewall, select};
 use exitpool::observe::{Observation, ObservedGuard};
 
-use super::lab::{Kind, Lab, exact, guard};
+use super::lab::{Guarded, Kind, Lab, exact, guard};
 use crate::netns::Netns;
 
 async fn chosen(choice: DriverChoice) -> Arc<dyn Firewall> {

@@ -8,7 +8,9 @@ use exitpool::firewall::model::{Guard, Ports};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::lab::{FRIEND, HOST, Kind, Lab, PATIENCE, STRANGER, connect, connects, guard, is_dropped, on_each_driver};
+use super::lab::{
+    FRIEND, Guarded, HOST, Kind, Lab, PATIENCE, STRANGER, connect, connects, guard, is_dropped, on_each_driver,
+};
 use crate::netns::Netns;
 
 const SSH: u16 = 22;

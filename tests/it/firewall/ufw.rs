@@ -62,27 +62,6 @@ impl Host {
     fn ufw(&self, arguments: &str) -> String {
         self.lab.host.sh(&format!("{}/ufw.sh {arguments}", self.directory.path().display()))
     }
-
-    fn with_driver<T: Send>(&self, work: impl AsyncFnOnce(Ufw) -> T + Send) -> T {
-        let program = self.directory.path().join("ufw.sh");
-        self.lab.host.block_on(async || {
-            let front = Front::at(program.to_str().unwrap(), self.rules()).await.unwrap();
-            work(Ufw::new(Arc::new(Nftables::new()), front)).await
-        })
-    }
-
-    fn apply(&self, guard: &Guard) {
-        self.with_driver(async |driver| driver.apply(guard).await).unwrap();
-        assert_eq!(self.observe(guard), exact(guard));
-    }
-
-    fn observe(&self, guard: &Guard) -> Observation<ObservedGuard> {
-        self.with_driver(async |driver| driver.observe(guard).await)
-    }
-
-    fn remove(&self) {
-        self.with_driver(async |driver| driver.remove().await).unwrap();
-    }
 }
 
 impl Guarded for Host {
@@ -90,12 +69,10 @@ impl Guarded for Host {
         &self.lab
     }
 
-    fn apply(&self, guard: &Guard) {
-        Self::apply(self, guard);
-    }
-
-    fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        Self::observe(self, wanted)
+    async fn driver(&self) -> Box<dyn Firewall> {
+        let program = self.directory.path().join("ufw.sh");
+        let front = Front::at(program.to_str().unwrap(), self.rules()).await.unwrap();
+        Box::new(Ufw::new(Arc::new(Nftables::new()), front))
     }
 
     fn tamper(&self, script: &str) {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::host::{Host, condition, is};
 use super::{document, follows, in_sync, ssh_is_open_to_the_friend_alone, ssh_only_for};
-use crate::firewall::lab::{FRIEND, HOST, Kind, STRANGER, connects, is_dropped};
+use crate::firewall::lab::{FRIEND, Guarded, HOST, Kind, STRANGER, connects, is_dropped};
 
 /// Locks the stranger out, as is meant, on these terms.
 fn insisting(terms: &str) -> String {
