@@ -90,7 +90,8 @@ async fn instances(drivers: &Drivers, steps: &[Step], guard_failed: bool) -> Vec
     let mut leaving: BTreeMap<&Object, Vec<&Step>> = BTreeMap::new();
     let mut others: BTreeMap<&Object, Vec<&Step>> = BTreeMap::new();
     for step in steps {
-        let group = if step.action == Action::DestroyInstance { &mut leaving } else { &mut others };
+        let is_removal = matches!(step.action, Action::DestroyInstance | Action::DissolveInstance);
+        let group = if is_removal { &mut leaving } else { &mut others };
         group.entry(&step.object).or_default().push(step);
     }
     let mut outcomes = side_by_side(drivers, leaving).await;
@@ -140,7 +141,7 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
         }
         (Object::Instance(name), Action::SetOptions { changes }) => Ok(tor.set_options(name, changes).await?),
         (Object::Instance(name), Action::WriteTorrc { torrc }) => Ok(tor.write_torrc(name, torrc).await?),
-        (Object::Instance(name), Action::DestroyInstance) => Ok(tor.destroy(name).await?),
+        (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => Ok(tor.destroy(name).await?),
         (object, action) => Err(Failed { message: format!("{object} has no step `{action}`"), kind: Kind::Bug }),
     }
 }

@@ -341,6 +341,11 @@ impl Desired {
         self.pools.iter().find(|pool| &pool.name == name)
     }
 
+    /// Whether a node is one of a pool's.
+    pub fn has(&self, node: &NodeName) -> bool {
+        self.pool(node.pool()).is_some_and(|pool| node.index() < pool.size)
+    }
+
     /// Counts the nodes of all pools.
     pub fn size(&self) -> usize {
         self.pools.iter().map(|pool| usize::from(pool.size)).sum()
@@ -358,22 +363,18 @@ impl Pool {
             .collect()
     }
 
-    /// Groups the pool's nodes into instances.
-    ///
-    /// One tor process per node: `nodes_per_instance` is accepted and not yet acted on.
+    /// Groups the pool's nodes into instances of `nodes_per_instance`, in the order of their indexes.
     fn instances(&self, access: &Access) -> Vec<Instance> {
         let socks_allow = (access.socks.len() <= MAX_SOCKS_POLICY_ENTRIES).then(|| access.socks.clone());
-        self.nodes()
-            .into_iter()
-            .map(|node| Instance {
-                name: InstanceName::from_first_node(&node.name),
-                pool: self.name.clone(),
-                nodes: vec![node],
-                countries: self.countries.clone(),
-                exits: self.exits.clone(),
-                torrc: self.torrc.clone(),
-                socks_allow: socks_allow.clone(),
-            })
-            .collect()
+        let instance = |nodes: &[Node]| Instance {
+            name: InstanceName::from_first_node(&nodes[0].name),
+            pool: self.name.clone(),
+            nodes: nodes.to_vec(),
+            countries: self.countries.clone(),
+            exits: self.exits.clone(),
+            torrc: self.torrc.clone(),
+            socks_allow: socks_allow.clone(),
+        };
+        self.nodes().chunks(usize::from(self.nodes_per_instance.get())).map(instance).collect()
     }
 }

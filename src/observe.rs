@@ -201,6 +201,16 @@ impl Instance {
             })
     }
 
+    /// Whether it serves whoever comes to an address.
+    pub fn serves_at(&self, address: SocketAddr) -> bool {
+        self.process.present().is_some()
+            && self.control.present().is_some_and(|control| {
+                control.socks_listeners.contains(&address)
+                    && control.bootstrap.progress == 100
+                    && control.circuit_established
+            })
+    }
+
     /// The addresses on which its SOCKS listens.
     pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         self.control.present().into_iter().flat_map(|control| control.socks_listeners.iter().copied())

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Confirmation, Country};
+use crate::desired::{Confirmation, Country, InstanceName};
 
 pub use applied::Applied;
 pub use decide::{Wish, plan};
@@ -140,6 +140,15 @@ pub enum WaitReason {
     OnTrial(OnTrial),
     /// Its turn comes when more of its pool is ready again.
     MaxUnavailable,
+    /// Another instance of ours still has an address that it is to have.
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The instance that has it.
+        holder: InstanceName,
+    },
+    /// Its nodes go to other instances, which cannot take them yet.
+    Successors,
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -192,6 +201,10 @@ impl fmt::Display for WaitReason {
                 )
             }
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
+            Self::Address { address, holder } => {
+                write!(f, "waiting for {address}, which the tor of {holder} serves until this one can")
+            }
+            Self::Successors => f.write_str("serving on until other tors can take its nodes over"),
         }
     }
 }

@@ -74,6 +74,11 @@ impl NodeName {
 }
 
 impl InstanceName {
+    /// The node that it is named after.
+    pub fn first_node(&self) -> &NodeName {
+        &self.0
+    }
+
     /// Names an instance after the first node it serves.
     pub fn from_first_node(node: &NodeName) -> Self {
         Self(node.clone())

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{self, InstanceName};
+use crate::desired::{self, InstanceName, NodeName};
 use crate::firewall::model::Guard;
 use crate::tor::options::digest::without_secrets;
 
@@ -53,6 +53,17 @@ impl Applied {
     /// Whether an instance was ever as wished, and has not been removed since.
     pub fn knows(&self, name: &InstanceName) -> bool {
         self.instances.contains_key(name)
+    }
+
+    /// The nodes that an instance was left serving.
+    pub fn nodes(&self, name: &InstanceName) -> impl Iterator<Item = &NodeName> {
+        self.instances.get(name).into_iter().flat_map(|instance| instance.nodes.iter().map(|node| &node.name))
+    }
+
+    /// Whether a node was ever served by an instance that is still remembered.
+    pub fn serves(&self, node: &NodeName) -> bool {
+        self.nodes(&InstanceName::from_first_node(node)).any(|served| served == node)
+            || self.instances.values().any(|instance| instance.nodes.iter().any(|served| &served.name == node))
     }
 
     /// Whether an instance was left closed because no exit fits.

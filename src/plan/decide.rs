@@ -10,8 +10,10 @@
 //! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
 mod guard;
+mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
 use crate::firewall::model::Guard;
@@ -20,6 +22,8 @@ use crate::tor::layout::Layout;
 use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
 use crate::tor::torrc;
+
+use moves::{Addresses, Budget};
 
 use super::applied::Applied;
 use super::hold::{Held, HoldReason, Leaving, Mandate};
@@ -44,11 +48,20 @@ pub struct Wish<'a> {
 /// Decides what has to be done.
 pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
     let guarded = is_guarded(wish, observed);
-    let mut deciding = Deciding { wish, observed, guarded, chosen: vec![], plan: Plan::default() };
     let wanted = wish.wanted();
-    deciding.prune(&wanted);
-    for pool in &wish.desired.pools {
-        deciding.pool(&pool.name, &wanted);
+    let mut deciding = Deciding {
+        wish,
+        observed,
+        wanted: &wanted,
+        guarded,
+        chosen: vec![],
+        budgets: BTreeMap::new(),
+        addresses: None,
+        plan: Plan::default(),
+    };
+    deciding.prune();
+    for instance in wanted.values() {
+        deciding.instance(instance);
     }
     deciding.guard();
     deciding.plan
@@ -75,8 +88,12 @@ fn is_guarded(wish: &Wish<'_>, observed: &Observed) -> bool {
 struct Deciding<'a> {
     wish: &'a Wish<'a>,
     observed: &'a Observed,
+    wanted: &'a BTreeMap<InstanceName, desired::Instance>,
     guarded: bool,
     chosen: Vec<Chosen>,
+    /// How much of each pool may still be made unavailable.
+    budgets: BTreeMap<PoolName, Budget>,
+    addresses: Option<Addresses<'a>>,
     plan: Plan,
 }
 
@@ -106,55 +123,66 @@ impl Deciding<'_> {
     }
 
     /// Removes the instances of ours that nobody wants any more.
-    fn prune(&mut self, wanted: &BTreeMap<InstanceName, desired::Instance>) {
+    fn prune(&mut self) {
         let existing = &self.observed.instances;
-        let (unknown, known): (Vec<_>, Vec<_>) = existing
-            .iter()
-            .filter(|(name, _)| !wanted.contains_key(name))
-            .partition(|(_, seen)| seen.unknown().is_some());
+        let unwanted = existing.iter().filter(|(name, _)| !self.wanted.contains_key(name));
+        let (unknown, known): (Vec<_>, Vec<_>) = unwanted.partition(|(_, seen)| seen.unknown().is_some());
         for (name, why) in unknown.iter().filter_map(|(name, seen)| Some((name, seen.unknown()?))) {
             self.block(Object::Instance((*name).clone()), BlockReason::Unknown(why.to_owned()));
         }
-        let names: Vec<&InstanceName> = known.into_iter().map(|(name, _)| name).collect();
-        let Wish { desired, mandate, applied, .. } = self.wish;
-        let leaving = Leaving::new(&desired.reconcile, mandate, &names, existing.len());
-        for name in names {
-            // An instance that was never applied stands there although nobody asked for it.
-            let (object, cause) = (Object::Instance(name.clone()), applied.cause_of_removal(name));
-            self.hold(Step { object, cause, action: Action::DestroyInstance }, leaving.hold(name));
+        if known.is_empty() {
+            return;
+        }
+        let (leaving, dissolving): (Vec<_>, Vec<_>) = known.into_iter().partition(|(name, _)| self.lost(name) > 0);
+        let lost = leaving.iter().map(|(name, _)| (*name, self.lost(name))).collect();
+        let Wish { desired, mandate, .. } = self.wish;
+        let judged = Leaving::new(&desired.reconcile, mandate, lost, self.existing());
+        for (name, _) in &leaving {
+            self.remove(name, Action::DestroyInstance, judged.hold(name));
+        }
+        for (name, seen) in dissolving {
+            self.dissolve(name, seen);
         }
     }
 
-    /// Decides on the instances of one pool, with its share of unavailable ones.
-    fn pool(&mut self, pool: &PoolName, wanted: &BTreeMap<InstanceName, desired::Instance>) {
-        let members: Vec<&desired::Instance> = wanted.values().filter(|instance| &instance.pool == pool).collect();
-        let mut budget = self.replacement_budget(&members);
-        for instance in members {
-            match self.observed.instances.get(&instance.name) {
-                Some(seen) => self.instance(instance, seen, &mut budget),
-                None => self.instance(instance, &Instance::default(), &mut budget),
-            }
-        }
+    fn remove(&mut self, name: &InstanceName, action: Action, held: Option<HoldReason>) {
+        // An instance that was never applied stands there although nobody asked for it.
+        let (object, cause) = (Object::Instance(name.clone()), self.wish.applied.cause_of_removal(name));
+        self.hold(Step { object, cause, action }, held);
     }
 
-    /// How many ready instances may be made unavailable now.
+    /// How many nodes of a pool may still be made unavailable.
+    fn budget(&mut self, pool: &PoolName) -> &mut Budget {
+        if !self.budgets.contains_key(pool) {
+            let budget = self.replacement_budget(pool);
+            self.budgets.insert(pool.clone(), budget);
+        }
+        self.budgets.entry(pool.clone()).or_insert_with(|| Budget::new(0, 0, 0))
+    }
+
+    /// How many nodes of a pool may be made unavailable now.
     ///
-    /// Those that were ready once and are not now count against it; those that are still to come do not.
-    fn replacement_budget(&self, members: &[&desired::Instance]) -> usize {
-        let percent = usize::from(self.wish.desired.reconcile.max_unavailable_percent);
-        let allowed = (members.len() * percent / 100).max(1);
-        let unavailable = members
-            .iter()
-            .filter(|instance| self.wish.applied.knows(&instance.name) && !self.is_ready(instance))
-            .count();
-        allowed.saturating_sub(unavailable)
+    /// Those that were served once and are not now count against it; those that are still to come do not.
+    fn replacement_budget(&self, pool: &PoolName) -> Budget {
+        let members = || self.wanted.values().filter(|instance| &instance.pool == pool);
+        let unavailable = members().filter(|instance| !self.is_ready(instance)).flat_map(|instance| &instance.nodes);
+        let unavailable = unavailable.filter(|node| self.wish.applied.serves(&node.name) && !self.is_served(node));
+        let nodes = members().map(|instance| instance.nodes.len()).sum();
+        Budget::new(nodes, self.wish.desired.reconcile.max_unavailable_percent, unavailable.count())
+    }
+
+    /// Whether any instance of ours serves a node.
+    fn is_served(&self, node: &desired::Node) -> bool {
+        self.observed.instances.values().any(|instance| instance.serves_at(node.socks))
     }
 
     fn is_ready(&self, instance: &desired::Instance) -> bool {
         self.observed.instances.get(&instance.name).is_some_and(|seen| seen.serves(instance))
     }
 
-    fn instance(&mut self, wanted: &desired::Instance, seen: &Instance, budget: &mut usize) {
+    fn instance(&mut self, wanted: &desired::Instance) {
+        static NOTHING: LazyLock<Instance> = LazyLock::new(Instance::default);
+        let seen = self.observed.instances.get(&wanted.name).unwrap_or(&NOTHING);
         let object = Object::Instance(wanted.name.clone());
         if let Some(why) = seen.unknown() {
             return self.block(object, BlockReason::Unknown(why.to_owned()));
@@ -162,7 +190,7 @@ impl Deciding<'_> {
         let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
         match (&seen.process, &seen.control) {
             (Observation::Present(_), Observation::Present(control)) => {
-                self.running(wanted, seen, control, budget);
+                self.running(wanted, seen, control);
             }
             (Observation::Present(_), _) => {
                 let differences = vec!["its control socket is gone".to_owned()];
@@ -186,12 +214,12 @@ impl Deciding<'_> {
     }
 
     /// Compares a running instance with its wish.
-    fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
+    fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
         let exits = self.choose_exits(wanted, control);
-        let parts = [&rendered.lasting, exits.exit_nodes(), &options::ports(wanted, &exits)];
-        let differences = options::difference_to_all(&parts, &control.options);
-        let changes = self.allowed(wanted, differences);
+        let ports = options::ports_at(self.ports(wanted, control).into_iter(), &exits);
+        let parts = [&rendered.lasting, exits.exit_nodes(), &ports];
+        let changes = options::difference_to_all(&parts, &control.options);
 
         let frozen: Vec<String> = changes
             .iter()
@@ -200,12 +228,15 @@ impl Deciding<'_> {
             .collect();
         let object = Object::Instance(wanted.name.clone());
         if !frozen.is_empty() {
-            // What has to close does not wait until the turn of its node has come.
-            let closing: Vec<OptionChange> = changes.iter().filter(|change| change.closes_socks()).cloned().collect();
-            if !closing.is_empty() {
-                return self.step(object, self.cause_of(wanted, &closing), Action::SetOptions { changes: closing });
+            // What has to close, or goes to another tor, does not wait until the turn of its node has come.
+            let ports: Vec<OptionChange> =
+                changes.into_iter().filter(|change| change.name == options::SOCKS_PORT).collect();
+            let cause = self.cause_of(wanted, &ports);
+            let action = Action::SetOptions { changes: ports };
+            if control.socks_listeners.iter().any(|address| action.closes(*address)) {
+                return self.step(object, cause, action);
             }
-            return self.replace(wanted, rendered.text.clone(), frozen, budget);
+            return self.replace(wanted, rendered.text.clone(), frozen);
         }
         if seen.torrc.present() != Some(&rendered.digest) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
@@ -228,12 +259,9 @@ impl Deciding<'_> {
         }
     }
 
-    fn replace(&mut self, wanted: &desired::Instance, torrc: String, differences: Vec<String>, budget: &mut usize) {
-        if self.is_ready(wanted) {
-            let Some(left) = budget.checked_sub(1) else {
-                return self.wait(&wanted.name, WaitReason::MaxUnavailable);
-            };
-            *budget = left;
+    fn replace(&mut self, wanted: &desired::Instance, torrc: String, differences: Vec<String>) {
+        if self.is_ready(wanted) && !self.budget(&wanted.pool).take(wanted.nodes.len()) {
+            return self.wait(&wanted.name, WaitReason::MaxUnavailable);
         }
         let cause = self.cause(wanted);
         self.step(Object::Instance(wanted.name.clone()), cause, Action::ReplaceInstance { torrc, differences });
@@ -276,33 +304,6 @@ impl Deciding<'_> {
         let exits = ExitNodes::of(&relays.choose(&wanted.countries, &wanted.exits));
         self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
         exits
-    }
-
-    /// Leaves out the opening of ports that must not or cannot open, and says why.
-    fn allowed(&mut self, wanted: &desired::Instance, changes: Vec<OptionChange>) -> Vec<OptionChange> {
-        if !changes.iter().any(OptionChange::opens_socks) {
-            return changes;
-        }
-        match self.obstacle(wanted) {
-            None => changes,
-            Some(reason) => {
-                self.block(Object::Instance(wanted.name.clone()), reason);
-                changes.into_iter().filter(|change| change.name != options::SOCKS_PORT).collect()
-            }
-        }
-    }
-
-    /// Finds what forbids an instance to listen.
-    fn obstacle(&self, wanted: &desired::Instance) -> Option<BlockReason> {
-        for node in &wanted.nodes {
-            if let Some(stranger) = self.observed.strangers.get(&node.socks) {
-                return Some(BlockReason::PortTaken { address: node.socks, holder: stranger.to_string() });
-            }
-            if !node.socks.ip().is_loopback() && !self.guarded {
-                return Some(BlockReason::Unguarded);
-            }
-        }
-        None
     }
 
     fn cause(&self, wanted: &desired::Instance) -> Cause {

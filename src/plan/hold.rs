@@ -160,15 +160,16 @@ pub(super) struct Leaving<'a> {
 }
 
 impl<'a> Leaving<'a> {
-    /// Judges the instances that would leave, among so many that exist.
+    /// Judges the instances that would leave, each with so many nodes that nobody wants any more, where so many exist.
     pub(super) fn new(
         policy: &'a ReconcilePolicy,
         mandate: &'a Mandate,
-        names: &[&InstanceName],
+        lost: Vec<(&InstanceName, usize)>,
         existing: usize,
     ) -> Self {
         let mut leaving = Self { policy, mandate, limit: None };
-        let nodes = names.iter().filter(|name| leaving.hold(name).is_none()).count();
+        let due = lost.into_iter().filter(|(name, _)| leaving.hold(name).is_none());
+        let nodes = due.map(|(_, nodes)| nodes).sum::<usize>();
         let percent = policy.max_delete_percent;
         let too_many = nodes * 100 > existing * usize::from(percent);
         if too_many && mandate.deletions == Deletions::Limited {

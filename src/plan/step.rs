@@ -3,12 +3,13 @@
 //! A step's `Display` is the one sentence that `plan`, the log, the audit trail and the page show.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::desired::InstanceName;
 use crate::firewall::model::Guard;
-use crate::tor::options::{OptionChange, SOCKS_PORT};
+use crate::tor::options::{OptionChange, SOCKS_PORT, is_at};
 
 /// What a step, a wait or a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub enum Action {
     },
     /// Stops an instance and removes its directories.
     DestroyInstance,
+    /// The same, of an instance whose nodes go on in others.
+    DissolveInstance,
 }
 
 /// What a step does to the number of objects: Terraform's four marks.
@@ -120,17 +123,19 @@ impl Step {
             Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
             Action::UpdateGuard { .. } | Action::SetOptions { .. } | Action::WriteTorrc { .. } => Mark::Update,
             Action::ReplaceInstance { .. } => Mark::Replace,
-            Action::RemoveGuard | Action::DestroyInstance => Mark::Destroy,
+            Action::RemoveGuard | Action::DestroyInstance | Action::DissolveInstance => Mark::Destroy,
         }
     }
 }
 
 impl Action {
-    /// Whether ports on which an instance listens are closed by it.
-    pub fn closes_ports(&self) -> bool {
+    /// Whether an address on which an instance listens is closed by it.
+    pub fn closes(&self, address: SocketAddr) -> bool {
         match self {
-            Self::DestroyInstance | Self::ReplaceInstance { .. } => true,
-            Self::SetOptions { changes } => changes.iter().any(|change| change.name == SOCKS_PORT),
+            Self::DestroyInstance | Self::DissolveInstance | Self::ReplaceInstance { .. } => true,
+            Self::SetOptions { changes } => {
+                changes.iter().any(|change| change.name == SOCKS_PORT && !change.to.iter().any(|to| is_at(to, address)))
+            }
             _ => false,
         }
     }
@@ -211,6 +216,7 @@ impl fmt::Display for Action {
             }
             Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
             Self::DestroyInstance => f.write_str("will be destroyed"),
+            Self::DissolveInstance => f.write_str("will lose its own tor: another one serves it from then on"),
         }
     }
 }

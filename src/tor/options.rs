@@ -20,12 +20,13 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Fingerprint, Instance};
+use crate::desired::{Fingerprint, Instance, Node};
 use ipnet::IpNet;
 
 pub use text::{quote, torrc_value};
@@ -208,6 +209,11 @@ pub fn wanted(instance: &Instance, exits: &ExitChoice, torrc: &str) -> RunningOp
     options
 }
 
+/// Whether a value of `SocksPort` is about an address: it begins with it, and flags may follow.
+pub fn is_at(port: &str, address: SocketAddr) -> bool {
+    port.split(' ').next().and_then(|at| at.parse().ok()) == Some(address)
+}
+
 /// Says what an instance that runs with this torrc should have set for as long as its wish is the same.
 pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
     let mut options = RunningOptions::parse(torrc);
@@ -220,17 +226,33 @@ pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
 
 /// Says where an instance should listen, given its exits, which come and go with the consensus.
 pub fn ports(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
+    ports_at(instance.nodes.iter().map(|node| port(instance, node)), exits)
+}
+
+/// Says the same of some of its nodes, and of addresses that it is to keep until another instance takes them.
+pub fn ports_at(ports: impl Iterator<Item = String>, exits: &ExitChoice) -> RunningOptions {
     let mut options = RunningOptions::default();
     match exits {
         ExitChoice::Unresolved => {}
         ExitChoice::Nothing => options.set(SOCKS_PORT, [CLOSED]),
         ExitChoice::Any | ExitChoice::Only(_) => {
-            // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
-            let ports: Vec<String> = instance.nodes.iter().map(|node| node.socks.to_string()).collect();
-            options.set(SOCKS_PORT, ports.iter().map(String::as_str));
+            let ports: Vec<String> = ports.collect();
+            let closed = ports.is_empty().then_some(CLOSED);
+            options.set(SOCKS_PORT, ports.iter().map(String::as_str).chain(closed));
         }
     }
     options
+}
+
+/// Writes where a node of an instance listens.
+///
+/// No flags beside its group: ports are isolated from each other by default, and so are the SOCKS credentials on one
+/// port. A group of its own changes nothing of that. It names the node in the list of streams, where several share a tor.
+pub fn port(instance: &Instance, node: &Node) -> String {
+    match instance.nodes.as_slice() {
+        [_] => node.socks.to_string(),
+        _ => format!("{} SessionGroup={}", node.socks, node.name.index()),
+    }
 }
 
 /// Writes who may use the SOCKS ports; this host always may.

@@ -88,19 +88,18 @@ impl Deciding<'_> {
     /// close in this plan, and those that stay for now.
     fn ports_beyond(&self, due: &Guard) -> (Vec<u16>, Vec<u16>) {
         let covered = |port: &u16| due.socks_ports.iter().any(|range| range.contains(*port));
-        let closes = |name: &InstanceName| {
-            self.plan
-                .steps
-                .iter()
-                .any(|step| step.object == Object::Instance(name.clone()) && step.action.closes_ports())
+        let closes = |name: &InstanceName, address| {
+            let object = Object::Instance(name.clone());
+            self.plan.steps.iter().any(|step| step.object == object && step.action.closes(address))
         };
         let (mut leaving, mut staying) = (Vec::new(), Vec::new());
         for (name, instance) in &self.observed.instances {
             let remembered = instance.control.unknown().map(|_| self.wish.applied.listeners(name));
             let listeners = instance.listeners().chain(remembered.into_iter().flatten());
-            let reachable = listeners.filter(|address| !address.ip().is_loopback()).map(|address| address.port());
-            let ports = reachable.filter(|port| !covered(port));
-            if closes(name) { leaving.extend(ports) } else { staying.extend(ports) }
+            let reachable = listeners.filter(|address| !address.ip().is_loopback());
+            for address in reachable.filter(|address| !covered(&address.port())) {
+                if closes(name, address) { leaving.push(address.port()) } else { staying.push(address.port()) }
+            }
         }
         (leaving, staying)
     }

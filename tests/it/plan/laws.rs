@@ -8,7 +8,7 @@ use exitpool::desired::{
 };
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
-use exitpool::plan::{Action, BlockReason, Cause, Object, Step};
+use exitpool::plan::{Action, Block, BlockReason, Cause, Object, Step};
 use exitpool::tor::options::digest::TorrcDigest;
 use proptest::prelude::*;
 
@@ -32,7 +32,8 @@ pub fn pool(name: &str, size: u16, first_port: u16, countries: &[&str], reachabl
 
 prop_compose! {
     fn any_pool(name: &'static str, base: u16)(
-        size in 0u16..5,
+        size in 0u16..9,
+        together in 1u16..5,
         offset in 0u16..20,
         countries in proptest::sample::subsequence(vec!["us", "de", "nl", "fr", "va"], 0..3),
         reachable: bool,
@@ -41,6 +42,7 @@ prop_compose! {
         bridges in 0usize..3,
     ) -> Pool {
         let mut pool = pool(name, size, base + offset, &countries, reachable);
+        pool.nodes_per_instance = NonZeroU16::new(together).unwrap();
         if let Some(memory) = memory {
             pool.torrc.insert("MaxMemInQueues".to_owned(), vec![format!("{}00 MB", memory)]);
         }
@@ -268,9 +270,16 @@ proptest! {
         let stranger = Stranger { listens_on: node.socks, process: Some((4_242, "nginx".to_owned())) };
         world.observed.strangers.insert(node.socks, stranger);
         world.converge(&desired);
-        let name = InstanceName::from_first_node(&node.name);
-        prop_assert!(world.control(&name).socks_listeners.is_empty(), "it must not fight for the port");
+        let serves = |instance: &exitpool::desired::Instance| instance.nodes.contains(node);
+        let instance = desired.instances().into_iter().find(serves).unwrap();
+        let name = instance.name.clone();
         let plan = world.plan(&desired);
+        let blocked = |block: &Block| matches!(block.reason, BlockReason::PortTaken { .. });
+        if plan.blocked.iter().all(blocked) {
+            let open = &world.control(&name).socks_listeners;
+            prop_assert!(!open.contains(&node.socks), "it must not fight for the port");
+            prop_assert_eq!(open.len(), instance.nodes.len() - 1, "the others serve");
+        }
         prop_assert!(plan.blocked.iter().any(|block| block.object == Object::Instance(name.clone())));
         world.observed.strangers.clear();
         world.converge(&desired);
@@ -394,4 +403,52 @@ fn exits_that_are_all_lost_close_a_node_and_open_it_again_when_they_are_back() {
         assert_eq!(steps.iter().map(|step| step.cause).collect::<Vec<_>>(), [Cause::Consensus], "{steps:#?}");
     }
     assert_eq!(world.control(&"eu-0".parse().unwrap()).socks_listeners.len(), 1);
+}
+
+#[test]
+fn a_pool_is_shared_out_anew_without_losing_more_of_it_than_it_may() {
+    let desired = |together: u16| {
+        let mut pool = pool("eu", 12, 30_000, &["de"], true);
+        pool.nodes_per_instance = NonZeroU16::new(together).unwrap();
+        Desired { pools: vec![pool], ..Desired::default() }
+    };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired(1));
+    for together in [12, 1, 5, 4, 1] {
+        let desired = desired(together);
+        let serves = |world: &World| {
+            let nodes = desired.pools[0].nodes();
+            let served = |socks| world.observed.instances.values().any(|instance| instance.serves_at(socks));
+            nodes.iter().filter(|node| served(node.socks)).count()
+        };
+        for round in 0.. {
+            assert!(round < 40, "not converged: {:#?}", world.plan(&desired));
+            let plan = world.plan(&desired);
+            assert!(plan.held.is_empty(), "no node goes, so that nothing waits for an operator: {:#?}", plan.held);
+            for step in &plan.steps {
+                assert_ne!(step.action, Action::DestroyInstance, "no node goes");
+                world.carry_out(step);
+                assert!(serves(&world) >= 9, "{} of 12 serve after {step}", serves(&world));
+            }
+            if plan.is_converged() {
+                break;
+            }
+        }
+        assert_eq!(world.observed.instances.len(), 12usize.div_ceil(together.into()));
+        assert_eq!(serves(&world), 12);
+    }
+}
+
+#[test]
+fn two_pools_swap_their_ports() {
+    let desired = |eu, us| Desired {
+        pools: vec![pool("eu", 3, eu, &["de"], true), pool("us", 3, us, &["us"], true)],
+        ..Desired::default()
+    };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired(30_000, 30_010));
+    let pids = world.pids();
+    world.converge(&desired(30_010, 30_000));
+    assert_eq!(world.pids(), pids);
+    assert!(world.plan(&desired(30_010, 30_000)).is_converged());
 }

@@ -75,7 +75,7 @@ impl World {
                 self.observed.guard = Observation::Present(ObservedGuard::Exact(guard.clone()));
             }
             (Object::Guard, _) => self.observed.guard = Observation::Absent,
-            (Object::Instance(name), Action::DestroyInstance) => {
+            (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => {
                 self.observed.instances.remove(name);
             }
             (Object::Instance(name), Action::StartInstance { torrc, .. } | Action::ReplaceInstance { torrc, .. }) => {
@@ -93,7 +93,8 @@ impl World {
                     }
                 }
                 let ports = control.options.values("SocksPort").to_vec();
-                control.socks_listeners = ports.iter().filter_map(|port| port.parse().ok()).collect();
+                control.socks_listeners =
+                    ports.iter().filter_map(|port| port.split(' ').next()?.parse().ok()).collect();
             }
             (object, action) => panic!("no such step: {object} {action}"),
         }

@@ -1,0 +1,179 @@
+//! Addresses that go from one of our instances to another, as when a pool's nodes are shared out anew among its tor
+//! processes.
+//!
+//! An address is given up by the instance that has it only once the instance that is to have it can take it, and no
+//! more of a pool at once than `reconcile.max_unavailable` lets go. It is opened only after it was given up: two plans,
+//! one behind the other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::{Action, BlockReason, Cause, Deciding, Object, OptionChange, WaitReason};
+use crate::desired::{self, InstanceName, NodeName};
+use crate::observe::{Control, Instance, overlap};
+use crate::tor::options;
+
+/// How many nodes of a pool may be made unavailable now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    left: usize,
+    untouched: bool,
+}
+
+impl Budget {
+    /// The budget of a pool of so many nodes, so many of which are unavailable; at least one node may always go.
+    pub(super) fn new(nodes: usize, percent: u8, unavailable: usize) -> Self {
+        let allowed = (nodes * usize::from(percent) / 100).max(1);
+        Self { left: allowed.saturating_sub(unavailable), untouched: unavailable == 0 }
+    }
+
+    /// Takes so many nodes out, where that is allowed: the nodes of one instance go together, however many they are.
+    pub(super) fn take(&mut self, nodes: usize) -> bool {
+        let fits = nodes <= self.left || self.untouched;
+        if fits {
+            self.left = self.left.saturating_sub(nodes);
+            self.untouched = false;
+        }
+        fits
+    }
+}
+
+/// Which instance of ours listens where, and which one is to. Made when something has to move.
+#[derive(Debug, Default)]
+pub(super) struct Addresses<'a> {
+    held: BTreeMap<u16, Vec<(SocketAddr, &'a InstanceName)>>,
+    wanted: BTreeMap<SocketAddr, &'a desired::Instance>,
+}
+
+impl<'a> Addresses<'a> {
+    pub(super) fn new(
+        observed: &'a BTreeMap<InstanceName, Instance>,
+        wanted: &'a BTreeMap<InstanceName, desired::Instance>,
+    ) -> Self {
+        let mut held: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        for (name, instance) in observed {
+            instance.listeners().for_each(|at| held.entry(at.port()).or_default().push((at, name)));
+        }
+        let owners = wanted.values().flat_map(|instance| instance.nodes.iter().map(move |node| (node.socks, instance)));
+        Self { held, wanted: owners.collect() }
+    }
+
+    /// The instance that has an address which another one is to have.
+    fn holder(&self, address: SocketAddr, other_than: &InstanceName) -> Option<&'a InstanceName> {
+        let at_port = self.held.get(&address.port()).into_iter().flatten();
+        let mut holders = at_port.filter(|(held, name)| *name != other_than && overlap(*held, address));
+        holders.next().map(|(_, name)| *name)
+    }
+
+    /// The instance that is to have an address which another one has.
+    fn heir(&self, address: SocketAddr, other_than: &InstanceName) -> Option<&'a desired::Instance> {
+        self.wanted.get(&address).copied().filter(|heir| &heir.name != other_than)
+    }
+}
+
+impl<'a> Deciding<'a> {
+    /// Says where an instance is to listen for now, each in the form of its option: at the addresses of its nodes, save
+    /// for those that must not or cannot open, and at those that it keeps for now.
+    pub(super) fn ports(&mut self, wanted: &desired::Instance, control: &Control) -> Vec<String> {
+        let own = wanted.nodes.iter().map(|node| (node.socks, options::port(wanted, node)));
+        if control.socks_listeners.iter().copied().eq(wanted.nodes.iter().map(|node| node.socks)) {
+            return own.map(|(_, port)| port).collect();
+        }
+        let mut ports = Vec::with_capacity(wanted.nodes.len());
+        for (address, port) in own {
+            if control.socks_listeners.contains(&address) || self.may_open(wanted, address) {
+                ports.push(port);
+            }
+        }
+        let all_open = ports.len() == wanted.nodes.len();
+        let is_own = |address: &SocketAddr| wanted.nodes.iter().any(|node| node.socks == *address);
+        for address in control.socks_listeners.iter().filter(|address| !is_own(address)) {
+            if !self.may_give_up(&wanted.name, *address, all_open) {
+                ports.push(kept(control, *address));
+            }
+        }
+        ports
+    }
+
+    /// Whether a port that is closed can open and may; says why where it does not.
+    fn may_open(&mut self, wanted: &desired::Instance, address: SocketAddr) -> bool {
+        let object = || Object::Instance(wanted.name.clone());
+        if let Some(stranger) = self.observed.strangers.get(&address) {
+            self.block(object(), BlockReason::PortTaken { address, holder: stranger.to_string() });
+            return false;
+        }
+        if !address.ip().is_loopback() && !self.guarded {
+            self.block(object(), BlockReason::Unguarded);
+            return false;
+        }
+        if let Some(holder) = self.addresses().holder(address, &wanted.name).cloned() {
+            self.wait(&wanted.name, WaitReason::Address { address, holder });
+            return false;
+        }
+        true
+    }
+
+    /// Lets an instance go whose nodes go on in others, once these can take them: at once, or one address after the other
+    /// where it has more than may be unavailable.
+    pub(super) fn dissolve(&mut self, name: &InstanceName, seen: &Instance) {
+        let handed_on: Vec<(SocketAddr, &desired::Instance)> =
+            seen.listeners().filter_map(|address| Some((address, self.addresses().heir(address, name)?))).collect();
+        let taken: Vec<&(SocketAddr, &desired::Instance)> =
+            handed_on.iter().filter(|(_, heir)| self.can_take(heir) && self.budget(&heir.pool).take(1)).collect();
+        if taken.len() == handed_on.len() {
+            let held = self.wish.mandate.hold(&Object::Instance(name.clone()));
+            return self.remove(name, Action::DissolveInstance, held);
+        }
+        self.wait(name, WaitReason::Successors);
+        let Some(control) = seen.control.present().filter(|_| !taken.is_empty()) else { return };
+        let from = control.options.values(options::SOCKS_PORT).to_vec();
+        let goes = |port: &String| taken.iter().any(|(address, _)| options::is_at(port, *address));
+        let to = from.iter().filter(|port| !goes(port)).cloned().collect();
+        let changes = vec![OptionChange { name: options::SOCKS_PORT.to_owned(), from, to }];
+        self.step(Object::Instance(name.clone()), Cause::Change, Action::SetOptions { changes });
+    }
+
+    /// Whether an address is nobody's any more and its instance has what it wants instead, or may go to the instance
+    /// that is to have it.
+    fn may_give_up(&mut self, name: &InstanceName, address: SocketAddr, all_open: bool) -> bool {
+        match self.addresses().heir(address, name) {
+            None => all_open,
+            Some(heir) => self.can_take(heir) && self.budget(&heir.pool).take(1),
+        }
+    }
+
+    /// Whether an instance could serve at once at an address that it is given.
+    fn can_take(&self, heir: &desired::Instance) -> bool {
+        let control = self.observed.instances.get(&heir.name).and_then(|seen| seen.control.present());
+        control.is_some_and(|control| control.bootstrap.progress == 100 && control.circuit_established)
+    }
+
+    fn addresses(&mut self) -> &Addresses<'a> {
+        let (observed, wanted) = (&self.observed.instances, self.wanted);
+        self.addresses.get_or_insert_with(|| Addresses::new(observed, wanted))
+    }
+
+    /// The nodes that an observed instance was left serving, or the one that it is named after.
+    fn served(&self, name: &InstanceName) -> Vec<NodeName> {
+        let left: Vec<NodeName> = self.wish.applied.nodes(name).cloned().collect();
+        if left.is_empty() { vec![name.first_node().clone()] } else { left }
+    }
+
+    /// Counts the nodes of an observed instance that nobody wants any more: the others go on elsewhere.
+    pub(super) fn lost(&self, name: &InstanceName) -> usize {
+        let is_wanted = |node: &NodeName| self.wish.desired.has(node);
+        self.served(name).iter().filter(|node| !is_wanted(node)).count()
+    }
+
+    /// Counts the nodes that exist.
+    pub(super) fn existing(&self) -> usize {
+        self.observed.instances.keys().map(|name| self.served(name).len()).sum()
+    }
+}
+
+/// The option for an address that an instance keeps for now, as it runs.
+fn kept(control: &Control, address: SocketAddr) -> String {
+    let ports = control.options.values(options::SOCKS_PORT);
+    let running = ports.iter().find(|port| options::is_at(port, address));
+    running.cloned().unwrap_or_else(|| address.to_string())
+}
