@@ -23,7 +23,7 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let wished = look::newest(&arguments.host, &arguments.source)?;
     let plan = look::look(&arguments.host, &arguments.source, &wished).await?.plan;
-    let document = PlanDocument::of(&wished.revision, &plan);
+    let document = PlanDocument::of(&wished, &plan);
     match arguments.output.output {
         Format::Json => output::json(&document)?,
         Format::Text if plan.steps.is_empty() => output::data(&document.notes()),

@@ -1,6 +1,7 @@
 //! Looking at the host without a daemon: what `plan`, `diff` and `drift` share. Nothing here opens a file for writing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::apply::Drivers;
 use crate::daemon::settings::Settings;
 use crate::daemon::socket::{self, Verb};
 use crate::desired::load::{self, Loaded};
-use crate::desired::{Desired, Revision};
+use crate::desired::{Desired, Pool, PoolName, Revision};
 use crate::error::{Kind, chain};
 use crate::firewall;
 use crate::observe::Visitor;
@@ -126,6 +127,8 @@ pub fn unknowns(plan: &Plan) -> Vec<String> {
 pub struct PlanDocument<'a> {
     /// The revision that is planned for.
     revision: &'a Revision,
+    /// How the nodes of each pool are shared out among tor processes.
+    pools: Vec<Sharing<'a>>,
     /// What happens to how many objects.
     counts: Counts,
     /// The steps, in order.
@@ -138,6 +141,14 @@ pub struct PlanDocument<'a> {
     held: Vec<String>,
 }
 
+/// How the nodes of a pool are shared out, as JSON.
+#[derive(Debug, Serialize)]
+struct Sharing<'a> {
+    name: &'a PoolName,
+    nodes: u16,
+    instances: u16,
+}
+
 /// A step as JSON.
 #[derive(Debug, Serialize)]
 pub struct StepDocument<'a> {
@@ -148,9 +159,15 @@ pub struct StepDocument<'a> {
 
 impl<'a> PlanDocument<'a> {
     /// Makes the document of a plan.
-    pub fn of(revision: &'a Revision, plan: &'a Plan) -> Self {
+    pub fn of(wished: &'a Wished, plan: &'a Plan) -> Self {
+        let sharing = |pool: &'a Pool| Sharing {
+            name: &pool.name,
+            nodes: pool.size,
+            instances: pool.size.div_ceil(pool.nodes_per_instance.get()),
+        };
         Self {
-            revision,
+            revision: &wished.revision,
+            pools: wished.desired.pools.iter().map(sharing).collect(),
             counts: plan.counts(),
             steps: plan.steps.iter().map(|step| StepDocument { sentence: step.to_string(), step }).collect(),
             waiting: plan.waiting.iter().map(|wait| format!("{}: {}", wait.object, wait.reason)).collect(),
@@ -164,7 +181,20 @@ impl<'a> PlanDocument<'a> {
         let waiting = self.waiting.iter().map(|note| format!("  waiting  {note}\n"));
         let blocked = self.blocked.iter().map(|note| format!("  blocked  {note}\n"));
         let held = self.held.iter().map(|note| format!("  held     {note}\n"));
-        waiting.chain(blocked).chain(held).collect()
+        let shared =
+            self.pools.iter().filter(|pool| pool.instances < pool.nodes).map(|pool| format!("  shared   {pool}\n"));
+        waiting.chain(blocked).chain(held).chain(shared).collect()
+    }
+}
+
+impl fmt::Display for Sharing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, nodes, instances } = self;
+        let processes = if *instances == 1 { "1 tor process".to_owned() } else { format!("{instances} tor processes") };
+        write!(
+            f,
+            "pool {name}: {nodes} nodes in {processes}; the nodes of one share its guards, its exits and its rotation"
+        )
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Some(file) => snapshot::plan(file, &wished.desired)?,
         None => look::look(&arguments.host, &arguments.source, &wished).await?.plan,
     };
-    let document = PlanDocument::of(&wished.revision, &plan);
+    let document = PlanDocument::of(&wished, &plan);
     match arguments.output.output {
         Format::Json => output::json(&document)?,
         Format::Text if plan.steps.is_empty() => {

@@ -102,7 +102,7 @@ pub struct PoolDocument {
     pub socks_port: Port,
     /// How often a node changes its exit, at least `10s`. Default: left to tor.
     pub rotate_every: Option<Period>,
-    /// How many nodes share one tor process. Default: 1.
+    /// How many nodes share one tor process, and with it its guards, exits and rotation. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(max = 1000))]
     pub nodes_per_instance: Positive,

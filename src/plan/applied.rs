@@ -82,15 +82,22 @@ impl Applied {
         let open = left.objects();
         let mut is_new = false;
         let mut settled = BTreeMap::new();
-        for wanted in wish.desired.instances().into_iter().map(without_secrets) {
+        let wanted: Vec<desired::Instance> = wish.desired.instances().into_iter().map(without_secrets).collect();
+        for wanted in &wanted {
             let is_open = open.contains(&Object::Instance(wanted.name.clone()));
             let known = self.instances.remove(&wanted.name);
-            is_new |= !is_open && known.as_ref() != Some(&wanted);
-            let left_as = if is_open { known } else { Some(wanted) };
+            let is_the_same = is_open || known.as_ref() == Some(wanted);
+            is_new |= !is_the_same;
+            let left_as = if is_the_same { known } else { Some(wanted.clone()) };
             settled.extend(left_as.map(|instance| (instance.name.clone(), instance)));
         }
+        // The nodes of an instance that is gone are known until those that serve them now are settled.
+        let unsettled = |node: &desired::Node| {
+            let at_work = |wanted: &&desired::Instance| open.contains(&Object::Instance(wanted.name.clone()));
+            wanted.iter().filter(at_work).any(|instance| instance.nodes.iter().any(|served| served.name == node.name))
+        };
         for (name, unwanted) in std::mem::take(&mut self.instances) {
-            if open.contains(&Object::Instance(name.clone())) {
+            if open.contains(&Object::Instance(name.clone())) || unwanted.nodes.iter().any(unsettled) {
                 settled.insert(name, unwanted);
             } else {
                 is_new = true;

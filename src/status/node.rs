@@ -26,7 +26,7 @@ pub struct NodeStatus {
     pub serving: bool,
     /// The countries its exits may stand in; empty means any.
     pub countries: BTreeSet<Country>,
-    /// The exit that its connections leave from, where it is known.
+    /// The exit that its connections leave from, where it is known: not where several nodes share its tor.
     pub exit: Option<ExitStatus>,
     /// How long its latest circuit took to build, in milliseconds.
     pub latency_ms: Option<u32>,
@@ -300,7 +300,8 @@ fn node_status(
         state,
         serving: view.control().is_some_and(|control| serves(control, node.socks)),
         countries: instance.countries.clone(),
-        exit: view.control().and_then(|control| exit(inputs, control)),
+        // Nothing tells which of the circuits of a shared tor are whose.
+        exit: view.control().filter(|_| instance.nodes.len() == 1).and_then(|control| exit(inputs, control)),
         latency_ms: view.control().and_then(|control| control.latency_ms),
         rotations: before.map_or(0, |before| before.rotations),
         restarts: restarts(view, before),

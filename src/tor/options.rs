@@ -26,7 +26,7 @@ use std::sync::{Arc, LazyLock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Fingerprint, Instance, Node};
+use crate::desired::{Fingerprint, Instance};
 use ipnet::IpNet;
 
 pub use text::{quote, torrc_value};
@@ -226,7 +226,7 @@ pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
 
 /// Says where an instance should listen, given its exits, which come and go with the consensus.
 pub fn ports(instance: &Instance, exits: &ExitChoice) -> RunningOptions {
-    ports_at(instance.nodes.iter().map(|node| port(instance, node)), exits)
+    ports_at(instance.nodes.iter().map(|node| node.socks.to_string()), exits)
 }
 
 /// Says the same of some of its nodes, and of addresses that it is to keep until another instance takes them.
@@ -236,23 +236,13 @@ pub fn ports_at(ports: impl Iterator<Item = String>, exits: &ExitChoice) -> Runn
         ExitChoice::Unresolved => {}
         ExitChoice::Nothing => options.set(SOCKS_PORT, [CLOSED]),
         ExitChoice::Any | ExitChoice::Only(_) => {
+            // No flags: ports are isolated from each other by default, and so are the SOCKS credentials on one port.
             let ports: Vec<String> = ports.collect();
             let closed = ports.is_empty().then_some(CLOSED);
             options.set(SOCKS_PORT, ports.iter().map(String::as_str).chain(closed));
         }
     }
     options
-}
-
-/// Writes where a node of an instance listens.
-///
-/// No flags beside its group: ports are isolated from each other by default, and so are the SOCKS credentials on one
-/// port. A group of its own changes nothing of that. It names the node in the list of streams, where several share a tor.
-pub fn port(instance: &Instance, node: &Node) -> String {
-    match instance.nodes.as_slice() {
-        [_] => node.socks.to_string(),
-        _ => format!("{} SessionGroup={}", node.socks, node.name.index()),
-    }
 }
 
 /// Writes who may use the SOCKS ports; this host always may.

@@ -121,6 +121,7 @@ one_test_per_file!(invalid, is_refused:
     duplicate_keys_are_all_found
     errors_of_every_section_come_at_once
     errors_of_lists_come_with_those_of_the_file
+    distinct_exits_for_nodes_of_one_tor
     exits_that_contradict_themselves
     exports_that_make_no_sense
     lists_that_may_not_be_empty

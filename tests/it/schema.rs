@@ -72,6 +72,7 @@ const BEYOND_A_SCHEMA: [&str; 10] = [
     "a_pool_of_no_nodes",
     "a_state_without_any_node",
     "a_version_and_nothing_else",
+    "distinct_exits_for_nodes_of_one_tor",
     "duplicate_keys_are_all_found",
     "pools_of_the_same_name",
     "pools_whose_ports_overlap",

@@ -28,7 +28,7 @@ fn every_field_reaches_its_place() {
     assert_eq!(eu.countries.iter().map(ToString::to_string).collect::<Vec<_>>(), ["de", "fr", "nl"]);
     assert_eq!(eu.listen.to_string(), "0.0.0.0");
     assert_eq!(eu.rotate_every, Some(Duration::from_secs(600)));
-    assert_eq!(eu.nodes_per_instance.get(), 2);
+    assert_eq!((eu.nodes_per_instance.get(), desired.pools[1].nodes_per_instance.get()), (1, 2));
     assert!(eu.exits.distinct);
     assert_eq!(eu.exits.avoid_shared_subnet, Some(16));
     assert_eq!((eu.exits.pin.len(), eu.exits.exclude.len()), (1, 1));

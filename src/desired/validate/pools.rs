@@ -39,6 +39,13 @@ fn sharing(findings: &mut Findings<'_>, path: &str, pool: &PoolDocument) {
         let node = findings.find(&format!("{path}.nodes_per_instance"));
         findings.error(node, format!("at most {MAX_POOL_SIZE} nodes share one tor process"), "use a smaller number");
     }
+    let wishes = [("distinct", pool.exits.distinct), ("avoid_shared_subnet", pool.exits.avoid_shared_subnet.is_some())];
+    for (field, _) in wishes.iter().filter(|(_, wished)| *wished && pool.nodes_per_instance.0 > 1) {
+        let node = findings.find(&format!("{path}.exits.{field}"));
+        let message =
+            format!("the nodes that share a tor process choose among the same exits, so `{field}` cannot be kept");
+        findings.error_at_key(node, message, "leave `nodes_per_instance` out, or this");
+    }
 }
 
 fn size(findings: &mut Findings<'_>, path: &str, pool: &PoolDocument, document: &Document) {

@@ -75,14 +75,14 @@ impl<'a> Deciding<'a> {
     /// Says where an instance is to listen for now, each in the form of its option: at the addresses of its nodes, save
     /// for those that must not or cannot open, and at those that it keeps for now.
     pub(super) fn ports(&mut self, wanted: &desired::Instance, control: &Control) -> Vec<String> {
-        let own = wanted.nodes.iter().map(|node| (node.socks, options::port(wanted, node)));
-        if control.socks_listeners.iter().copied().eq(wanted.nodes.iter().map(|node| node.socks)) {
-            return own.map(|(_, port)| port).collect();
+        let own = wanted.nodes.iter().map(|node| node.socks);
+        if control.socks_listeners.iter().copied().eq(own.clone()) {
+            return own.map(|address| address.to_string()).collect();
         }
         let mut ports = Vec::with_capacity(wanted.nodes.len());
-        for (address, port) in own {
+        for address in own {
             if control.socks_listeners.contains(&address) || self.may_open(wanted, address) {
-                ports.push(port);
+                ports.push(address.to_string());
             }
         }
         let all_open = ports.len() == wanted.nodes.len();
@@ -90,6 +90,9 @@ impl<'a> Deciding<'a> {
         for address in control.socks_listeners.iter().filter(|address| !is_own(address)) {
             if !self.may_give_up(&wanted.name, *address, all_open) {
                 ports.push(kept(control, *address));
+            }
+            if self.addresses().heir(*address, &wanted.name).is_some() {
+                self.wait(&wanted.name, WaitReason::Successors);
             }
         }
         ports

@@ -430,6 +430,7 @@ fn a_pool_is_shared_out_anew_without_losing_more_of_it_than_it_may() {
                 world.carry_out(step);
                 assert!(serves(&world) >= 9, "{} of 12 serve after {step}", serves(&world));
             }
+            world.settle(&desired);
             if plan.is_converged() {
                 break;
             }

@@ -57,15 +57,20 @@ impl World {
             let plan = self.plan(desired);
             plan.steps.iter().for_each(|step| self.carry_out(step));
             done.extend(plan.steps.clone());
-            let left = self.plan(desired);
-            let mut applied = self.applied.clone();
-            applied.settle(&self.wish(desired, &layout()), &left);
-            self.applied = applied;
+            self.settle(desired);
             if plan.steps.is_empty() {
                 return done;
             }
         }
         panic!("not converged after {MOST_ROUNDS} rounds: {:#?}", self.plan(desired).steps);
+    }
+
+    /// Remembers what needs nothing more, as a pass does at its end.
+    pub fn settle(&mut self, desired: &Desired) {
+        let left = self.plan(desired);
+        let mut applied = self.applied.clone();
+        applied.settle(&self.wish(desired, &layout()), &left);
+        self.applied = applied;
     }
 
     /// Does what the drivers do.
