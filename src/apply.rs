@@ -11,6 +11,9 @@
 //! - After a failed step of the guard no step runs that could open a port, and the guard gives no port up while a
 //!   node that should have gone is still there.
 
+#[cfg(debug_assertions)]
+mod dying;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,7 +123,11 @@ async fn one_object(drivers: &Drivers, steps: Vec<&Step>) -> Vec<Outcome> {
 
 async fn carry_out(drivers: &Drivers, step: &Step) -> Outcome {
     let started = Instant::now();
+    #[cfg(debug_assertions)]
+    dying::pass(dying::Side::Before);
     let result = execute(drivers, step).await;
+    #[cfg(debug_assertions)]
+    dying::pass(dying::Side::After);
     let outcome = Outcome { step: step.clone(), took: started.elapsed(), result };
     log(&outcome);
     outcome

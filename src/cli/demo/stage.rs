@@ -201,10 +201,20 @@ impl Stage {
 
     /// Starts the daemon with more options; they count more than the stage's own.
     pub fn start_daemon_with(&mut self, options: &[&str]) -> Result<(), StageError> {
+        self.spawn_daemon(options, &[])
+    }
+
+    /// Starts the daemon with more in its environment.
+    pub fn start_daemon_in(&mut self, environment: &[(&str, &str)]) -> Result<(), StageError> {
+        self.spawn_daemon(&[], environment)
+    }
+
+    fn spawn_daemon(&mut self, options: &[&str], environment: &[(&str, &str)]) -> Result<(), StageError> {
         let path = self.log();
         let log = File::options().create(true).append(true).open(&path);
         let log = log.map_err(|source| StageError::File { path, source })?;
         let mut command = self.exitpool("run");
+        command.envs(environment.iter().copied());
         command.args(["--log-format", "text"]).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|source| run_error("exitpool run", source))?;
         self.daemon = Some(child);

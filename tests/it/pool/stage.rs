@@ -1,6 +1,6 @@
 //! A pool host for a test, and what tests read off it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -162,4 +162,23 @@ pub fn document(pools: &str) -> String {
 /// A pool of the document.
 pub fn pool(name: &str, size: u16, countries: &str, port: u16) -> String {
     format!("  - {{name: {name}, size: {size}, countries: [{countries}], listen: 0.0.0.0, socks_port: {port}}}\n")
+}
+
+/// Checks that this host has the directories and processes of these nodes, each with a tor of its own, and no others.
+pub fn nothing_is_left_over(host: &Host, pids: &BTreeMap<String, u64>) {
+    let wanted: BTreeSet<String> = pids.keys().cloned().collect();
+    let listed = |directory: PathBuf| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(listed(host.runtime_dir().join("instances")), wanted);
+    assert_eq!(listed(host.state_dir().join("instances")), wanted);
+    let mark = host.runtime_dir().join("instances").display().to_string();
+    let ours = |pid: &u64| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&mark)
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let running: BTreeSet<u64> = all.filter(ours).collect();
+    assert_eq!(running, pids.values().copied().collect(), "one tor for each node, and no other");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exitpool::cli::demo::stage::kill_pid;
 use rustix::process::Signal;
 
-use super::stage::{EXITPOOL, Host, condition, document, nodes, pids, pool, reachable};
+use super::stage::{EXITPOOL, Host, condition, document, nodes, nothing_is_left_over, pids, pool, reachable};
 use crate::support::{Door, knock};
 
 fn nine() -> String {
@@ -207,20 +207,7 @@ async fn a_daemon_that_dies_anywhere_leaves_nothing_half_done() {
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(second.status.code() == Some(1) && told.contains("another exitpool already reconciles"), "{told}");
 
-    let count = |directory: std::path::PathBuf| std::fs::read_dir(directory).unwrap().count();
-    assert_eq!(count(host.runtime_dir().join("instances")), 5);
-    assert_eq!(count(host.state_dir().join("instances")), 5);
-    let mark = host.runtime_dir().join("instances").display().to_string();
-    let ours = |pid: &u64| {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command).contains(&mark)
-    };
-    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut running: Vec<u64> = all.filter(ours).collect();
-    running.sort_unstable();
-    let mut expected: Vec<u64> = wanted.into_values().collect();
-    expected.sort_unstable();
-    assert_eq!(running, expected, "one tor for each node, and no other");
+    nothing_is_left_over(&host, &wanted);
     host.strike().await;
 }
 
