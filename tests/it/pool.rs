@@ -2,6 +2,7 @@
 
 mod crash;
 mod outage;
+mod safety;
 mod shared;
 mod stage;
 mod switches;
