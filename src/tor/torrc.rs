@@ -85,6 +85,8 @@ pub fn render(instance: &Instance, layout: &Layout) -> String {
         disk_writes_are_set => names(instance, "AvoidDiskWrites"),
         // A pluggable transport is a program for tor to start.
         may_exec => names(instance, "ClientTransportPlugin") || names(instance, "NoExec"),
+        // The sandbox starts no program either.
+        sandbox_is_set => names(instance, "ClientTransportPlugin") || names(instance, "Sandbox"),
         extra,
     };
     let template = ENVIRONMENT.get_template("torrc").expect("it was added above");
@@ -146,6 +148,7 @@ TruncateLogFile 1
 SafeLogging 1
 AvoidDiskWrites 1
 NoExec 1
+Sandbox 1
 __ReloadTorrcOnSIGHUP 0
 # From the pool's `torrc`.
 MaxMemInQueues 256 MB
@@ -181,8 +184,9 @@ MaxMemInQueues 256 MB
     #[test]
     fn a_pluggable_transport_may_be_started_and_nothing_else() {
         let plugin: &[(&str, &[&str])] = &[("ClientTransportPlugin", &["obfs4 exec /usr/bin/obfs4proxy"])];
-        assert!(!render(&instance(plugin), &layout("/run/x")).contains("NoExec"));
-        assert!(render(&instance(&[]), &layout("/run/x")).contains("NoExec 1"));
+        let (open, shut) = (render(&instance(plugin), &layout("/run/x")), render(&instance(&[]), &layout("/run/x")));
+        assert!(!open.contains("NoExec") && !open.contains("Sandbox"));
+        assert!(shut.contains("NoExec 1") && shut.contains("Sandbox 1"));
         let own = render(&instance(&[("avoiddiskwrites", &["0"]), ("NoExec", &["0"])]), &layout("/run/x"));
         let read = RunningOptions::parse(&own);
         assert_eq!(

@@ -2,7 +2,14 @@
 
 use std::path::Path;
 
-use super::stage::{Host, document, nodes, pids, pool, reachable};
+use exitpool::cli::demo::stage::kill_pid;
+use exitpool::daemon::socket::Report;
+use rustix::process::Signal;
+
+use super::stage::{Host, document, nodes, pids, pool, reachable, ready};
+
+/// Where the relays of the private network listen.
+const OR_PORT: u16 = 9001;
 
 /// A word that stands in destinations and nowhere else.
 const CANARY: &str = "canary7f3a9";
@@ -61,13 +68,14 @@ fn search(path: &Path) -> usize {
     1
 }
 
+/// A desired state with options of a pool's own.
+fn with_torrc(size: u16, countries: &str, torrc: &str) -> String {
+    document(&pool("us", size, countries, 30_000).replace('}', &format!(", torrc: {{{torrc}}}}}")))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tor_in_its_sandbox_does_all_that_it_is_told() {
-    let sized = |size, countries, more: &str| {
-        let pool = pool("us", size, countries, 30_000);
-        document(&pool.replace('}', &format!(", torrc: {{Sandbox: 1{more}}}}}")))
-    };
-    let Some(mut host) = Host::start("wsand", &sized(2, "us", "")).await else { return };
+    let Some(mut host) = Host::start("wsand", &with_torrc(2, "us", "")).await else { return };
     let before = pids(&host.converged(2).await);
     // Seccomp's filter is in force.
     for pid in before.values() {
@@ -75,14 +83,39 @@ async fn a_tor_in_its_sandbox_does_all_that_it_is_told() {
         assert!(status.contains("Seccomp:\t2"), "{status}");
     }
     // Exits, ports and options of a running one.
-    host.commits(&sized(2, "de", ", MaxMemInQueues: 256 MB")).await;
+    host.commits(&with_torrc(2, "de", "MaxMemInQueues: 256 MB")).await;
     let report = host.sees("other exits", |report| {
         let of = |node: &serde_json::Value| node["exit"]["country"] == "de";
         report.converged && nodes(report).values().all(of)
     });
     assert_eq!(pids(&report.await), before);
-    host.commits(&sized(1, "de", "")).await;
+    host.commits(&with_torrc(1, "de", "")).await;
     let report = host.converged(1).await;
     host.ask_through(reachable(&host, &nodes(&report)["us-0"])).await.unwrap();
+    host.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_can_reach_the_network_through_a_bridge_alone() {
+    let Some(mut host) = Host::start("wbrid", &document(&pool("us", 1, "us", 30_000))).await else { return };
+    let first = pids(&host.converged(1).await);
+    // Any relay serves as a bridge to whoever names it so.
+    let bridge = host.network().exits().iter().find(|exit| exit.country.to_string() == "de").unwrap().address;
+    let bridges = format!("UseBridges: 1, Bridge: '{bridge}:{OR_PORT}'");
+    host.commits(&with_torrc(1, "us", &bridges)).await;
+    host.converged(1).await;
+    // Connections of before stay for a while: another process has none.
+    kill_pid(u32::try_from(first["us-0"]).unwrap(), Signal::KILL).unwrap();
+    let another = |report: &Report| report.converged && ready(report) == 1 && pids(report) != first;
+    let node = nodes(&host.sees("another tor", another).await)["us-0"].clone();
+    host.ask_through(reachable(&host, &node)).await.unwrap();
+    let pid = node["instance"]["pid"].as_u64().unwrap();
+    let peers =
+        host.sh(&format!("ss -Htnp state established | grep pid={pid}, | grep :{OR_PORT} | awk '{{print $4}}'")).await;
+    let bridge = format!("{bridge}:{OR_PORT}");
+    assert!(!peers.trim().is_empty() && peers.lines().all(|peer| peer == bridge), "{peers} is not {bridge}");
+    // Where the bridge stands is shown to nobody.
+    let (_, plan, _) = host.verb("snapshot", &[]).await;
+    assert!(!plan.contains(&bridge), "{plan}");
     host.strike().await;
 }
