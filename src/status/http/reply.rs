@@ -5,6 +5,9 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use warp::reply::Response;
 
+use crate::export::Attempt;
+use crate::export::limits::Wait;
+use crate::export::wire::ProblemDocument;
 use crate::status::page;
 
 /// What every answer says to a browser: nothing is loaded, framed, guessed, sent along or kept.
@@ -37,6 +40,32 @@ pub(super) fn json(document: &impl Serialize) -> Response {
         Ok(text) => body(StatusCode::OK, "application/json", text),
         Err(error) => broken(&error),
     }
+}
+
+/// What is wrong with a request, as RFC 9457 has it. `reason` is one word of a closed list.
+pub(super) fn problem(status: StatusCode, reason: &str, detail: String) -> Response {
+    let document = ProblemDocument {
+        kind: "about:blank".to_owned(),
+        title: status.canonical_reason().unwrap_or_default().to_owned(),
+        status: status.as_u16(),
+        detail,
+        reason: reason.to_owned(),
+    };
+    match serde_json::to_string(&document) {
+        Ok(text) => body(status, "application/problem+json", text),
+        Err(error) => broken(&error),
+    }
+}
+
+/// Tells a client to wait.
+pub(super) fn too_many(wait: Wait, detail: String) -> Response {
+    after(wait, problem(StatusCode::TOO_MANY_REQUESTS, Attempt::Limited.label(), detail))
+}
+
+/// Says how long a client should wait before it asks again.
+pub(super) fn after(wait: Wait, mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, wait.seconds().into());
+    response
 }
 
 /// The page.

@@ -1,7 +1,8 @@
 //! The routes: a closed list, each answered from the published status.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method as HttpMethod, StatusCode};
@@ -10,7 +11,9 @@ use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
-use super::{Context, Peer, access, events, reply};
+use super::{Context, Peer, access, events, exports, reply};
+use crate::export::address::caller;
+use crate::export::limits::Wait;
 use crate::observe::{Door, Visitor};
 use crate::status::metrics::{Endpoint, Method};
 use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
@@ -22,12 +25,12 @@ const PASS_BUDGET: Duration = Duration::from_secs(600);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a request asks.
-struct Asked {
-    method: Method,
-    endpoint: Endpoint,
-    query: String,
-    headers: HeaderMap,
-    peer: Peer,
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) endpoint: Endpoint,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: Peer,
 }
 
 /// Makes the filter that answers every request.
@@ -43,7 +46,7 @@ pub(super) fn routes(
         .map(move |method, path: FullPath, query, headers, peer| {
             let asked =
                 Asked { method: method_of(&method), endpoint: endpoint_of(path.as_str()), query, headers, peer };
-            counted(&context, &asked)
+            counted(&context, asked)
         })
 }
 
@@ -60,22 +63,56 @@ fn endpoint_of(path: &str) -> Endpoint {
 }
 
 /// Answers, and counts the answer.
-fn counted(context: &Context, asked: &Asked) -> Response {
+fn counted(context: &Context, asked: Asked) -> Response {
     let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
     let response = reply::careful(answer(context, asked));
     timer.answered(response.status().as_u16());
     response
 }
 
-fn answer(context: &Context, asked: &Asked) -> Response {
+fn answer(context: &Context, mut asked: Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
-    if !access::allows(&status, &asked.peer) {
-        return refused(&asked.peer);
+    match access::client(&status, &asked.peer, &asked.headers) {
+        Ok(address) => asked.peer.address = address,
+        Err(error) => return reply::problem(StatusCode::BAD_REQUEST, "forwarding", error.to_string()),
     }
-    if !access::is_this_host(&status, &asked.peer) {
-        let visitor = Visitor { address: asked.peer.address, door: Door::Panel };
+    if let Err(wait) = may_ask(context, &asked, &status) {
+        return reply::too_many(wait, "too many requests came from this address within a minute".to_owned());
+    }
+    if let Some(refused) = refusal(&status, &asked) {
+        return refused;
+    }
+    if !access::is_this_host(&status, &asked.peer) && access::allows(&status, &asked.peer) {
+        // The guard knows connections: who is behind a proxy comes in with it.
+        let visitor = Visitor { address: asked.peer.connected, door: Door::Panel };
         context.shared.visitors.saw(visitor, (context.shared.now)());
     }
+    read(context, &asked, &status)
+}
+
+/// Counts a request against `access.rate_limit`. This host may ask for all but lists as often as it likes.
+fn may_ask(context: &Context, asked: &Asked, status: &Status) -> Result<(), Wait> {
+    let is_for_a_list = matches!(asked.endpoint, Endpoint::Export(_));
+    if !is_for_a_list && access::is_this_host(status, &asked.peer) {
+        return Ok(());
+    }
+    context.shared.desk.ask(status.access.rate_limit.as_ref(), caller(asked.peer.address), Instant::now())
+}
+
+/// The refusal of a peer that may not ask for this.
+fn refusal(status: &Status, asked: &Asked) -> Option<Response> {
+    if access::allows(status, &asked.peer) {
+        return None;
+    }
+    match asked.endpoint {
+        Endpoint::Export(_) if access::allows_exports(status, &asked.peer) => None,
+        Endpoint::Export(_) => Some(exports::refused(&asked.peer)),
+        _ => Some(refused(&asked.peer)),
+    }
+}
+
+/// Answers whoever may ask.
+fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
     if asked.endpoint == Endpoint::Other {
         return reply::text(StatusCode::NOT_FOUND, "there is nothing here");
     }
@@ -83,14 +120,15 @@ fn answer(context: &Context, asked: &Asked) -> Response {
         return only_reading();
     }
     match asked.endpoint {
-        Endpoint::Page => page(context, asked, &status),
-        Endpoint::Healthz => healthz(&status, (context.shared.now)()),
-        Endpoint::Readyz => readyz(&status),
-        Endpoint::Metrics => metrics(context, &status),
-        Endpoint::Status => reply::json(&StatusDocument::of(&status, Some(asked.peer.address))),
-        Endpoint::Nodes => reply::json(&NodesDocument::from(status.as_ref())),
-        Endpoint::Drift => reply::json(&DriftDocument::from(status.as_ref())),
-        Endpoint::Events | Endpoint::Other => events(context, asked, &status),
+        Endpoint::Page => page(context, asked, status),
+        Endpoint::Healthz => healthz(status, (context.shared.now)()),
+        Endpoint::Readyz => readyz(status),
+        Endpoint::Metrics => metrics(context, status),
+        Endpoint::Status => reply::json(&StatusDocument::of(status, Some(asked.peer.address))),
+        Endpoint::Nodes => reply::json(&NodesDocument::from(status)),
+        Endpoint::Drift => reply::json(&DriftDocument::from(status)),
+        Endpoint::Export(format) => exports::answer(context, asked, status, format),
+        Endpoint::Events | Endpoint::Other => events(context, asked, status),
     }
 }
 
@@ -138,7 +176,11 @@ fn readyz(status: &Status) -> Response {
 }
 
 fn metrics(context: &Context, status: &Status) -> Response {
-    let text = context.shared.metrics.text(status.activity, (context.shared.now)());
+    let now = (context.shared.now)();
+    let none = BTreeSet::new();
+    let revoked = status.exports.as_ref().map_or(&none, |exports| &exports.revoked);
+    context.shared.metrics.tokens_in_use(context.shared.desk.active_tokens(now, revoked));
+    let text = context.shared.metrics.text(status.activity, now);
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
