@@ -68,6 +68,12 @@ pub(super) fn refused(peer: &Peer) -> Response {
     response
 }
 
+/// Says which formats there are.
+pub(super) fn no_such_format() -> Response {
+    let known = ExportFormat::ALL.map(ExportFormat::word).join(", ");
+    reply::problem(StatusCode::NOT_FOUND, "no_such_format", format!("there is no such format: use one of {known}"))
+}
+
 impl Request<'_> {
     fn hand_out(&self) -> Result<Response, Refusal> {
         let exports = self.status.exports.as_deref().ok_or_else(Refusal::too_early)?;

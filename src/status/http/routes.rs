@@ -1,7 +1,7 @@
 //! The routes: a closed list, each answered from the published status.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -16,7 +16,7 @@ use crate::export::address::caller;
 use crate::export::limits::Wait;
 use crate::observe::{Door, Visitor};
 use crate::status::metrics::{Endpoint, Method};
-use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument, openapi};
 use crate::status::{Activity, Status, page};
 
 /// The longest that a pass may take before the daemon counts as hung: the start of hundreds of nodes ends far sooner.
@@ -24,13 +24,32 @@ const PASS_BUDGET: Duration = Duration::from_secs(600);
 /// How often a silent stream says that it is still there, below the usual timeout of a proxy.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The description of all routes: the same for every request.
+static OPENAPI: LazyLock<serde_json::Value> = LazyLock::new(openapi);
+
 /// What a request asks.
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) endpoint: Endpoint,
+    pub(super) room: Room,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
+}
+
+/// Whom a path is for, whether there is anything at it or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Readers of the page.
+    Page,
+    /// Consumers who fetch lists.
+    Lists,
+}
+
+impl Room {
+    fn of(path: &str) -> Self {
+        if path.starts_with("/export/") { Self::Lists } else { Self::Page }
+    }
 }
 
 /// Makes the filter that answers every request.
@@ -44,8 +63,8 @@ pub(super) fn routes(
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .map(move |method, path: FullPath, query, headers, peer| {
-            let asked =
-                Asked { method: method_of(&method), endpoint: endpoint_of(path.as_str()), query, headers, peer };
+            let (method, endpoint) = (method_of(&method), endpoint_of(path.as_str()));
+            let asked = Asked { method, endpoint, room: Room::of(path.as_str()), query, headers, peer };
             counted(&context, asked)
         })
 }
@@ -63,23 +82,24 @@ fn endpoint_of(path: &str) -> Endpoint {
 }
 
 /// Answers, and counts the answer.
-fn counted(context: &Context, asked: Asked) -> Response {
+fn counted(context: &Context, mut asked: Asked) -> Response {
     let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
-    let response = reply::careful(answer(context, asked));
+    let answer = answer(context, &mut asked);
+    let response = reply::careful(reply::unless_known(&asked.headers, answer));
     timer.answered(response.status().as_u16());
     response
 }
 
-fn answer(context: &Context, mut asked: Asked) -> Response {
+fn answer(context: &Context, asked: &mut Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
     match access::client(&status, &asked.peer, &asked.headers) {
         Ok(address) => asked.peer.address = address,
         Err(error) => return reply::problem(StatusCode::BAD_REQUEST, "forwarding", error.to_string()),
     }
-    if let Err(wait) = may_ask(context, &asked, &status) {
+    if let Err(wait) = may_ask(context, asked, &status) {
         return reply::too_many(wait, "too many requests came from this address within a minute".to_owned());
     }
-    if let Some(refused) = refusal(&status, &asked) {
+    if let Some(refused) = refusal(&status, asked) {
         return refused;
     }
     if !access::is_this_host(&status, &asked.peer) && access::allows(&status, &asked.peer) {
@@ -87,13 +107,12 @@ fn answer(context: &Context, mut asked: Asked) -> Response {
         let visitor = Visitor { address: asked.peer.connected, door: Door::Panel };
         context.shared.visitors.saw(visitor, (context.shared.now)());
     }
-    read(context, &asked, &status)
+    read(context, asked, &status)
 }
 
 /// Counts a request against `access.rate_limit`. This host may ask for all but lists as often as it likes.
 fn may_ask(context: &Context, asked: &Asked, status: &Status) -> Result<(), Wait> {
-    let is_for_a_list = matches!(asked.endpoint, Endpoint::Export(_));
-    if !is_for_a_list && access::is_this_host(status, &asked.peer) {
+    if asked.room == Room::Page && access::is_this_host(status, &asked.peer) {
         return Ok(());
     }
     context.shared.desk.ask(status.access.rate_limit.as_ref(), caller(asked.peer.address), Instant::now())
@@ -104,15 +123,18 @@ fn refusal(status: &Status, asked: &Asked) -> Option<Response> {
     if access::allows(status, &asked.peer) {
         return None;
     }
-    match asked.endpoint {
-        Endpoint::Export(_) if access::allows_exports(status, &asked.peer) => None,
-        Endpoint::Export(_) => Some(exports::refused(&asked.peer)),
-        _ => Some(refused(&asked.peer)),
+    match asked.room {
+        Room::Lists if access::allows_exports(status, &asked.peer) => None,
+        Room::Lists => Some(exports::refused(&asked.peer)),
+        Room::Page => Some(refused(&asked.peer)),
     }
 }
 
 /// Answers whoever may ask.
 fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
+    if asked.endpoint == Endpoint::Other && asked.room == Room::Lists {
+        return exports::no_such_format();
+    }
     if asked.endpoint == Endpoint::Other {
         return reply::text(StatusCode::NOT_FOUND, "there is nothing here");
     }
@@ -127,6 +149,7 @@ fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
         Endpoint::Status => reply::json(&StatusDocument::of(status, Some(asked.peer.address))),
         Endpoint::Nodes => reply::json(&NodesDocument::from(status)),
         Endpoint::Drift => reply::json(&DriftDocument::from(status)),
+        Endpoint::Openapi => reply::json(&*OPENAPI),
         Endpoint::Export(format) => exports::answer(context, asked, status, format),
         Endpoint::Events | Endpoint::Other => events(context, asked, status),
     }

@@ -14,8 +14,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const TEST_LIMITS: Limits =
     Limits { connections: 16, streams: 1, header_timeout: Duration::from_secs(10), drain: Duration::from_millis(200) };
 
-const ROUTES: [&str; 8] =
-    ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/drift", "/api/v1/events"];
+const ROUTES: [&str; 9] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/v1/status",
+    "/api/v1/nodes",
+    "/api/v1/drift",
+    "/api/v1/events",
+    "/openapi.json",
+];
 
 struct Server {
     address: SocketAddr,
@@ -53,8 +62,13 @@ impl Server {
 
     /// Sends one request and reads the answer to its end.
     async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, "").await
+    }
+
+    /// The same, with more headers.
+    async fn ask_with(&self, method: &str, path: &str, more: &str) -> Answer {
         let mut stream = self.connect().await;
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         within(stream.read_to_string(&mut text)).await.unwrap();
@@ -143,7 +157,7 @@ async fn what_is_not_a_route_is_not_found() {
         "/export/",
         "/export/xml",
         "/export/txt/",
-        "/openapi.json",
+        "/openapi.yaml",
         "/api/v1",
         "/api/v1/status/",
         "//",
@@ -164,7 +178,10 @@ async fn every_answer_has_the_headers_of_a_careful_site() {
         assert_eq!(headers["x-content-type-options"], "nosniff", "{method} {path}");
         assert_eq!(headers["x-frame-options"], "DENY", "{method} {path}");
         assert_eq!(headers["referrer-policy"], "no-referrer", "{method} {path}");
-        assert_eq!(headers["cache-control"], "no-store", "{method} {path}");
+        let is_tagged = headers.contains_key("etag");
+        let cache = if is_tagged { "private, no-cache" } else { "no-store" };
+        assert_eq!(headers["cache-control"], cache, "{method} {path}");
+        assert_eq!(is_tagged, path.starts_with("/api/") || path.starts_with("/openapi"), "{method} {path}");
         assert!(headers["content-security-policy"].starts_with("default-src 'none'; style-src 'sha256-"));
     }
 }
@@ -185,6 +202,33 @@ async fn the_documents_are_what_the_status_says() {
     let nodes: crate::status::wire::NodesDocument = serde_json::from_str(&body).unwrap();
     let states: Vec<&str> = nodes.nodes.iter().map(|node| node.state.as_str()).collect();
     assert_eq!(states, ["ready", "bootstrapping", "ready"]);
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again() {
+    let server = Server::healthy().await;
+    for path in ["/api/v1/status", "/api/v1/nodes", "/api/v1/drift", "/api/v1/events", "/openapi.json"] {
+        let first = server.ask("GET", path).await;
+        let tag = first.headers["etag"].clone();
+        for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
+            let answer = server.ask_with("GET", path, &format!("if-none-match: {known}\r\n")).await;
+            assert_eq!(
+                (answer.status, answer.body.as_str(), &answer.headers["etag"]),
+                (304, "", &tag),
+                "{path} {known}"
+            );
+        }
+        let answer = server.ask_with("GET", path, "if-none-match: \"other\"\r\n").await;
+        assert_eq!((answer.status, &answer.body), (200, &first.body), "{path}");
+    }
+    let tag = server.ask("GET", "/api/v1/nodes").await.headers["etag"].clone();
+    let mut world = World::healthy(3);
+    world.control("eu-1").circuit_established = false;
+    server.status.send(Arc::new(world.status())).unwrap();
+    let changed = server.ask_with("GET", "/api/v1/nodes", &format!("if-none-match: {tag}\r\n")).await;
+    assert_eq!(changed.status, 200);
+    let page = server.ask_with("GET", "/", "if-none-match: *\r\n").await;
+    assert_eq!(page.status, 200, "the page has no tag");
 }
 
 #[tokio::test]
@@ -465,7 +509,7 @@ mod lists {
             jsonschema::validator_for(&schema(name)).unwrap().is_valid(&document)
         };
         assert!(fits("export.v1.schema.json", &list(&server, "json").await.body));
-        for path in ["/export/json", "/export/json?token=x", "/export/json?token=x&token=y"] {
+        for path in ["/export/xml", "/export/json", "/export/json?token=x", "/export/json?token=x&token=y"] {
             let answer = server.ask("GET", path).await;
             assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
             assert!(fits("problem.v1.schema.json", &answer.body), "{}", answer.body);

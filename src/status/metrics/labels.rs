@@ -32,6 +32,8 @@ pub enum Endpoint {
     Drift,
     /// `/api/v1/events`
     Events,
+    /// `/openapi.json`
+    Openapi,
     /// `/export/txt` and so on.
     Export(ExportFormat),
     /// Anything else, which is not found.
@@ -54,7 +56,7 @@ impl Method {
 
 impl Endpoint {
     /// All routes, and what is none.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Page,
         Self::Healthz,
         Self::Readyz,
@@ -63,6 +65,7 @@ impl Endpoint {
         Self::Nodes,
         Self::Drift,
         Self::Events,
+        Self::Openapi,
         Self::Export(ExportFormat::Txt),
         Self::Export(ExportFormat::Csv),
         Self::Export(ExportFormat::Json),
@@ -83,6 +86,7 @@ impl Endpoint {
             Self::Nodes => "/api/v1/nodes",
             Self::Drift => "/api/v1/drift",
             Self::Events => "/api/v1/events",
+            Self::Openapi => "/openapi.json",
             Self::Export(ExportFormat::Txt) => "/export/txt",
             Self::Export(ExportFormat::Csv) => "/export/csv",
             Self::Export(ExportFormat::Json) => "/export/json",
@@ -94,12 +98,14 @@ impl Endpoint {
     }
 
     /// The statuses with which a request can be answered.
-    pub(super) fn statuses(self, method: Method) -> &'static [&'static str] {
+    pub(in crate::status) fn statuses(self, method: Method) -> &'static [&'static str] {
         match (self, method) {
             (Self::Other, _) => &["400", "403", "404", "429"],
             (_, Method::Other) => &["400", "403", "405", "429"],
             (Self::Export(_), _) => &["200", "400", "401", "403", "409", "429", "503"],
-            (Self::Healthz | Self::Readyz | Self::Events, _) => &["200", "400", "403", "429", "503"],
+            (Self::Healthz | Self::Readyz, _) => &["200", "400", "403", "429", "503"],
+            (Self::Events, _) => &["200", "304", "400", "403", "429", "503"],
+            (Self::Status | Self::Nodes | Self::Drift | Self::Openapi, _) => &["200", "304", "400", "403", "429"],
             _ => &["200", "400", "403", "429"],
         }
     }

@@ -99,7 +99,8 @@ async fn a_consumer_downloads_until_a_commit_takes_it_away() {
         let answer = curl(&exporting.host.netns, &format!("--request {method}"), "/export/txt");
         assert_eq!((answer.status, answer.headers["allow"].as_str()), (405, "GET, HEAD"), "{method}");
     }
-    assert_eq!(curl(&exporting.host.netns, "", "/export/xml").status, 404);
+    let unknown = curl(&exporting.host.netns, "", "/export/xml");
+    assert_eq!(unknown.brief(), refused(404, "no_such_format"));
 
     // No node is ready: data is empty, and what a client would take for leave to go without is refused.
     assert_eq!(exporting.ask(&token, "/export/txt").body, "");
