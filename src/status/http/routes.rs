@@ -102,12 +102,17 @@ fn answer(context: &Context, asked: &mut Asked) -> Response {
     if let Some(refused) = refusal(&status, asked) {
         return refused;
     }
-    if !access::is_this_host(&status, &asked.peer) && access::allows(&status, &asked.peer) {
-        // The guard knows connections: who is behind a proxy comes in with it.
-        let visitor = Visitor { address: asked.peer.connected, door: Door::Panel };
+    remember(context, asked, &status);
+    read(context, asked, &status)
+}
+
+/// Remembers who reads the page from outside, as the guard knows them: who is behind a proxy comes in with it.
+fn remember(context: &Context, asked: &Asked, status: &Status) {
+    let connection = Peer { address: asked.peer.connected, ..asked.peer };
+    if access::allows(status, &asked.peer) && !access::is_this_host(status, &connection) {
+        let visitor = Visitor { address: connection.address, door: Door::Panel };
         context.shared.visitors.saw(visitor, (context.shared.now)());
     }
-    read(context, asked, &status)
 }
 
 /// Counts a request against `access.rate_limit`. This host may ask for all but lists as often as it likes.

@@ -411,6 +411,32 @@ async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
     }
 }
 
+/// The lockout guard asks the firewall for these, and the firewall knows connections.
+#[tokio::test]
+async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_host() {
+    let mut world = World::healthy(3);
+    let access = &mut world.desired.as_mut().unwrap().access;
+    access.panel.insert("198.51.100.7/32".parse().unwrap());
+    access.trusted_proxies = ["127.0.0.1/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()].into();
+    let (_sender, status) = watch::channel(Arc::new(world.status()));
+    let visitors = Arc::new(Visitors::default());
+    let shared =
+        Shared { status, metrics: Arc::default(), visitors: Arc::clone(&visitors), desk: Arc::default(), now: noon };
+    let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
+    let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+    let mut seen = Vec::new();
+    for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
+    {
+        let address = connected.parse().unwrap();
+        let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
+        let request = hyper::Request::builder().uri("/api/v1/status").header("x-forwarded-for", client).extension(peer);
+        let response = service.call(request.body(String::new()).unwrap()).await.unwrap();
+        seen.push((response.status().as_u16(), visitors.lately(noon()).len()));
+    }
+    assert_eq!(seen, [(200, 0), (200, 1), (403, 1)]);
+    assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
+}
+
 mod lists {
     //! Lists of a healthy host, over real sockets.
 
