@@ -32,6 +32,7 @@ mod snapshot;
 mod status;
 mod suspend;
 mod testnet_echo;
+mod token;
 mod trace;
 mod validate;
 
@@ -81,6 +82,7 @@ enum Verb {
     Down(down::Arguments),
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
+    Token(token::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
@@ -197,6 +199,7 @@ impl Verb {
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,
+            Self::Token(arguments) => token::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,

@@ -9,6 +9,7 @@ pub mod settings;
 pub mod socket;
 pub mod wake;
 
+mod exports;
 mod fault;
 mod obey;
 mod revisions;
@@ -244,7 +245,8 @@ async fn serve_http(
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     tracing::info!(%address, "the status page listens");
     let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
-    let shared = Shared { status, metrics, visitors, now: Timestamp::now };
+    let desk = Arc::new(state.desk());
+    let shared = Shared { status, metrics, visitors, desk, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 

@@ -10,6 +10,7 @@ pub mod country;
 pub mod diagnostic;
 pub mod document;
 pub mod edit;
+pub mod exports;
 mod findings;
 pub mod gaps;
 pub mod lists;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
+pub use exports::{Exports, RateLimit};
 pub use lists::Lists;
 pub use load::{Invalid, Loaded, load};
 pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
@@ -55,7 +57,7 @@ pub struct Desired {
     pub reconcile: ReconcilePolicy,
     /// How nodes are judged.
     pub health: HealthPolicy,
-    /// What `exports` says; read by nothing but its own room.
+    /// Who may download which lists of nodes.
     pub exports: Exports,
 }
 
@@ -106,6 +108,10 @@ pub struct Access {
     pub ssh: Option<SshAccess>,
     /// What becomes of a change that locks somebody out who is inside now.
     pub lockout: Lockout,
+    /// How often one client may ask; `None` means as often as it likes.
+    pub rate_limit: Option<RateLimit>,
+    /// The proxies whose word on where a request comes from is believed.
+    pub trusted_proxies: BTreeSet<IpNet>,
     /// Where this stands in the file.
     pub lines: AccessLines,
 }
@@ -288,13 +294,6 @@ impl Default for HealthPolicy {
     fn default() -> Self {
         Self { restart_after: 3 }
     }
-}
-
-/// What the consumers' lists will be made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Exports {
-    /// The host written into the lists.
-    pub advertise: Option<String>,
 }
 
 /// One SOCKS endpoint of a pool; what a consumer connects to.

@@ -11,7 +11,7 @@
 //! | [`daemon::fetching`]'s task | a remote repository, by `git` as a child | the clone in the state directory, the wake-up channel |
 //! | [`tor`]'s actors, one per instance | the control socket, a pidfd | the wake-up channel; they answer commands |
 //! | [`firewall`]'s listener | netlink's rule generations | the wake-up channel |
-//! | [`status::http`]'s server | the published [`status::Status`] | nothing, ever |
+//! | [`status::http`]'s server | the published [`status::Status`] | nothing, but downloads to [`audit`] |
 //! | [`daemon::socket`]'s server | the AF_UNIX socket in the runtime directory | the wake-up channel, and the daemon's requests |
 //! | [`audit`]'s writer | the outcomes of steps | an append-only database that nothing reads to decide |
 //!
@@ -37,6 +37,7 @@ pub mod cli;
 pub mod daemon;
 pub mod desired;
 pub mod error;
+pub mod export;
 pub mod firewall;
 pub mod observe;
 pub mod plan;

@@ -33,7 +33,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::desired::{PoolName, Revision};
+use crate::desired::{Exports, PoolName, RateLimit, Revision};
 use crate::firewall::model::Guard;
 use crate::plan::Held;
 use crate::plan::step::Object;
@@ -91,6 +91,8 @@ pub struct Status {
     pub server_addresses: Vec<IpAddr>,
     /// Who may reach what.
     pub access: AccessLists,
+    /// Who may download which lists; `None` while no desired state is in force.
+    pub exports: Option<Arc<Exports>>,
     /// Whether drift is removed or only reported.
     pub healing: Healing,
     /// The order to leave the whole host alone, where there is one.
@@ -169,6 +171,10 @@ pub struct AccessLists {
     pub socks: Vec<IpNet>,
     /// Who may reach the status page.
     pub panel: Vec<IpNet>,
+    /// The proxies whose word on where a request comes from is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often one client may ask; `None` means as often as it likes.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// A sentence about an object.
@@ -202,6 +208,7 @@ impl Status {
             firewall: FirewallStatus::unknown(driver),
             server_addresses,
             access: AccessLists::default(),
+            exports: None,
             healing: Healing::default(),
             suspended: None,
             suspended_pools: BTreeMap::new(),

@@ -6,4 +6,5 @@ pub mod command;
 pub mod files;
 pub mod netns;
 pub mod notify;
+pub mod random;
 pub mod users;

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use crate::desired::Revision;
+use crate::export::token::Claims;
 use crate::reconcile::history::{Ended, Entry};
 use crate::rollout::Orders;
 
@@ -96,6 +97,46 @@ pub enum Verdict {
     Skipped,
 }
 
+/// `exitpool token inspect|verify -o json`: what a token says.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TokenDocument {
+    /// Its id, by which it is revoked.
+    pub id: String,
+    /// The grant that it uses.
+    pub grant: String,
+    /// The id of the key that it names.
+    pub key: String,
+    /// When it was issued, RFC 3339.
+    pub issued_at: String,
+    /// From when on it is valid, RFC 3339.
+    pub not_before: String,
+    /// From when on it is not valid any more, RFC 3339.
+    pub expires_at: String,
+    /// The networks from which it may be used; empty means from wherever the grant allows.
+    pub bind: Vec<String>,
+    /// The formats that it is for; empty means all that the grant allows.
+    pub formats: Vec<String>,
+    /// The pools that it is for; empty means all that the grant allows.
+    pub pools: Vec<String>,
+}
+
+impl TokenDocument {
+    /// Tells what a token says, and which key it names.
+    pub fn of(claims: &Claims, key: &str) -> Self {
+        Self {
+            id: claims.jti.clone(),
+            grant: claims.grant.clone(),
+            key: key.to_owned(),
+            issued_at: claims.iat.to_string(),
+            not_before: claims.nbf.to_string(),
+            expires_at: claims.exp.to_string(),
+            bind: claims.bind.iter().map(ToString::to_string).collect(),
+            formats: claims.formats.iter().map(|format| format.word().to_owned()).collect(),
+            pools: claims.pools.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 impl Verdict {
     /// Its word, as in JSON.
     pub fn word(self) -> &'static str {
@@ -166,13 +207,14 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 3] {
+pub fn schemas() -> [(&'static str, Schema); 4] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
     [
         ("doctor.v1.schema.json", of::<DoctorDocument>()),
         ("history.v1.schema.json", of::<HistoryDocument>()),
+        ("token.v1.schema.json", of::<TokenDocument>()),
         ("trace.v1.schema.json", of::<TraceDocument>()),
     ]
 }

@@ -67,8 +67,16 @@ fn section(verb: Command) -> String {
     format!("\n### exitpool {name}\n\n```text\n{}```\n", text(verb))
 }
 
-/// A help without colours, and without blanks at the ends of its lines.
+/// A help without colours, and without blanks at the ends of its lines; behind it those of the verb's own verbs.
 fn text(mut verb: Command) -> String {
     let help = verb.render_long_help().to_string();
-    help.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let inner = verb.get_subcommands().filter(|inner| inner.get_name() != "help").cloned();
+    let inner: String = inner.map(|inner| format!("\n\n$ {}\n\n{}", called(&inner), text(inner))).collect();
+    help + &inner
+}
+
+/// How a verb within another one is called.
+fn called(verb: &Command) -> String {
+    format!("{} --help", verb.get_bin_name().unwrap_or_else(|| verb.get_name()))
 }

@@ -11,6 +11,7 @@ use crate::apply::{Drivers, Outcome};
 use crate::audit::{Audit, Record};
 use crate::desired::{Desired, DriverChoice, Revision};
 use crate::error::chain;
+use crate::export::Desk;
 use crate::firewall::{self, Firewall};
 use crate::observe::Observed;
 use crate::plan::{Mandate, Object, Plan, TakeBack};
@@ -24,6 +25,7 @@ use crate::tor::driver::{TorDriver, TorSettings};
 use crate::trial::Terms;
 
 use super::StatusReceiver;
+use super::exports::Trail;
 use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
 use super::settings::Settings;
@@ -42,7 +44,7 @@ pub(super) struct State {
     revisions: Revisions,
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
-    audit: Option<Audit>,
+    audit: Option<Arc<Audit>>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     rollbacks: Rollbacks,
@@ -83,7 +85,7 @@ impl State {
             revisions,
             reconciler,
             driver: None,
-            audit: open_audit(settings),
+            audit: open_audit(settings).map(Arc::new),
             addresses,
             converged: None,
             rollbacks: Rollbacks::default(),
@@ -113,6 +115,12 @@ impl State {
 
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
+    }
+
+    /// Where lists are handed out, with this host's audit trail.
+    pub(super) fn desk(&self) -> Desk {
+        let trail = self.audit.clone().map(Trail);
+        trail.map_or_else(Desk::default, |trail| Desk::with(Box::new(trail)))
     }
 
     /// The source, what it offers, and what is in force.

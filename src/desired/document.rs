@@ -13,7 +13,7 @@ pub use alerts::{
     Alertmanager, Alerts, Channel, CountedFailures, Email, FailureRate, Nothing, Rules, StaleAfter, Sustained,
     Telegram, Webhook, Within,
 };
-pub use exports::{ExportFormat, Exports, Grant};
+pub use exports::{ExportFormat, Exports, Grant, QuotaDocument};
 pub use torrc::TorrcValue;
 pub use whitelist::Allowed;
 
@@ -148,8 +148,10 @@ pub struct AccessDocument {
     pub ssh: Option<SshDocument>,
     /// Whether a change may lock out who uses SSH or the page now. Default: `false`, and it is held.
     pub allow_lockout: bool,
-    /// How often one client may ask the page before it has to wait. Default: no limit.
+    /// How often one client may ask before it has to wait. Default: no limit.
     pub rate_limit: Option<RateLimit>,
+    /// Proxies in front of the page, whose word on where a request comes from is believed. Default: none.
+    pub trusted_proxies: Vec<Peer>,
 }
 
 /// Who may reach SSH.
@@ -170,17 +172,17 @@ fn port_of_ssh() -> Vec<Port> {
     vec![Port(22)]
 }
 
-/// How often one client may ask the page before it has to wait.
+/// How often one client, an IPv4 address or an IPv6 network of 64 bits, may ask before it has to wait.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
-    /// Requests a minute. Default: 60.
+    /// Requests a minute, for lists, and of other hosts for the page as well. Default: 60.
     pub per_minute: Positive,
-    /// Requests a minute that were refused. Default: 5.
+    /// Requests for lists a minute whose token was refused. Default: 5.
     pub failed_per_minute: Positive,
-    /// Refused requests after which a client is locked out. Default: 5.
+    /// Refused tokens in a row after which a client gets no list for a while. Default: 5.
     pub lockout_after: Positive,
-    /// How long it stays locked out. Default: `15m`.
+    /// How long it gets none. Default: `15m`.
     pub lockout_for: Period,
 }
 

@@ -2,14 +2,18 @@
 
 use std::num::NonZeroU16;
 
+use ipnet::IpNet;
+
 use super::document::{
-    AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
+    self, AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
     ReconcileDocument, SelfHealWord,
 };
+use super::exports::{Grant, Quota, canonical};
+use super::values::Peer;
 use super::whitelist::Whitelists;
 use super::{
     Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Prune,
-    ReconcilePolicy, SelfHeal, SshAccess,
+    RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
 };
 
 /// Says what a valid document means, whose whitelists mean these networks.
@@ -20,7 +24,7 @@ pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
         firewall: firewall(&document.firewall),
         reconcile: reconcile(&document.reconcile),
         health: HealthPolicy { restart_after: document.health.restart_after.0 },
-        exports: Exports { advertise: document.exports.advertise.as_ref().map(|host| host.0.clone()) },
+        exports: exports(&document.exports),
     }
 }
 
@@ -56,6 +60,8 @@ fn access(document: &AccessDocument, whitelists: Whitelists) -> Access {
         panel,
         ssh: ssh.map(|allow| SshAccess { ports, allow }),
         lockout: if document.allow_lockout { Lockout::Allowed } else { Lockout::Held },
+        rate_limit: document.rate_limit.as_ref().map(rate_limit),
+        trusted_proxies: document.trusted_proxies.iter().map(plain).collect(),
         lines: AccessLines::default(),
     }
 }
@@ -88,4 +94,37 @@ fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
         max_unavailable_percent: reconcile.max_unavailable.0,
         max_delete_percent: reconcile.max_delete.0,
     }
+}
+
+fn rate_limit(limit: &document::RateLimit) -> RateLimit {
+    RateLimit {
+        per_minute: limit.per_minute.0,
+        failed_per_minute: limit.failed_per_minute.0,
+        lockout_after: limit.lockout_after.0,
+        lockout_for: limit.lockout_for.0,
+    }
+}
+
+fn exports(exports: &document::Exports) -> Exports {
+    Exports {
+        advertise: exports.advertise.as_ref().map(|host| host.0.clone()),
+        trusted_keys: exports.trusted_keys.clone(),
+        grants: exports.grants.iter().map(|it| (it.name.0.clone(), grant(it))).collect(),
+        revoked: exports.revoked.iter().map(|id| id.0.clone()).collect(),
+    }
+}
+
+fn grant(grant: &document::Grant) -> Grant {
+    Grant {
+        pools: grant.pools.iter().cloned().collect(),
+        formats: grant.formats.iter().copied().collect(),
+        allow: grant.allow.iter().map(plain).collect(),
+        max_ttl: grant.max_ttl.0,
+        limit: grant.limit.map(|limit| usize::try_from(limit.0).unwrap_or(usize::MAX)),
+        quota: grant.quota.as_ref().map(|quota| Quota { downloads: quota.downloads.0, per: quota.per.0 }),
+    }
+}
+
+fn plain(peer: &Peer) -> IpNet {
+    canonical(peer.network())
 }

@@ -15,6 +15,7 @@ use std::hash::Hash;
 use super::document::Document;
 use super::findings::Findings;
 use super::tree::{LinkStep, Tree};
+use super::whitelist;
 
 /// Applies every rule.
 pub fn validate(findings: &mut Findings<'_>, document: &Document) {
@@ -44,6 +45,13 @@ fn access(findings: &mut Findings<'_>, document: &Document) {
     if document.access.ssh.is_some() {
         not_empty(findings, "access.ssh.allow");
         not_empty(findings, "access.ssh.ports");
+    }
+    whitelist::remark(findings, "access.trusted_proxies", &document.access.trusted_proxies);
+    for (at, proxy) in document.access.trusted_proxies.iter().enumerate() {
+        if proxy.0.prefix_len() == 0 {
+            let node = findings.find(&format!("access.trusted_proxies[{at}]"));
+            findings.error(node, "anybody could say to be anybody else", "name the addresses of the proxies");
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Guard {
             socks_ports: merge_ports(socks),
             socks_allow: aggregate(&desired.access.socks),
             panel_port,
-            panel_allow: aggregate(&desired.access.panel),
+            panel_allow: aggregate(&desired.callers()),
             ssh_ports: merge_ports(ssh.iter().flat_map(|ssh| &ssh.ports).map(|&port| Ports::one(port))),
             ssh_allow: ssh.map(|ssh| aggregate(&ssh.allow)).unwrap_or_default(),
             control_ports: Some(Ports::from(&desired.firewall.control_ports)),
@@ -258,6 +258,18 @@ mod tests {
         let wider = guard.covering([13, 20]);
         assert_eq!(wider.socks_ports, ports(&[(10, 13), (20, 20)]));
         assert_eq!(wider.panel_port, Some(8080));
+    }
+
+    #[test]
+    fn whom_a_grant_names_and_who_is_a_proxy_reaches_the_pages_port_and_no_other() {
+        let text = "version: 1\npools: [{name: eu, size: 1, listen: 0.0.0.0, socks_port: 30000}]\naccess:\n  \
+            panel: [198.51.100.7]\n  trusted_proxies: [10.0.0.1]\n  socks: [192.0.2.0/24]\nexports:\n  grants:\n  \
+            - {name: a, pools: [eu], allow: [203.0.113.9, '::ffff:203.0.113.8', '2001:db8::/32']}\n  - {name: b, pools: [eu]}\n";
+        let guard = Guard::of(&crate::desired::load("pool.yaml", text).unwrap().desired, Some(8080));
+        let texts = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let expected = ["10.0.0.1/32", "198.51.100.7/32", "203.0.113.8/31", "2001:db8::/32"];
+        assert_eq!(texts(&guard.panel_allow), expected);
+        assert_eq!(texts(&guard.socks_allow), ["192.0.2.0/24"]);
     }
 
     #[test]

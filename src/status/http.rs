@@ -2,12 +2,14 @@
 //!
 //! There is no route that changes anything, and no request is answered by asking the host: every answer is made from
 //! the published status. GET and HEAD are the only methods. Who may ask is checked here as well as in the firewall.
+//! A list that is downloaded is counted, and written down; that is all that a request leaves behind.
 //!
 //! This file accepts connections and keeps them within bounds; `routes` answers, `access` says who may ask,
-//! `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! `exports` hands out lists, `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
 mod events;
+mod exports;
 mod reply;
 mod routes;
 
@@ -28,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Metrics, Status, Visitors};
+use crate::export::Desk;
 
 /// What the server reads.
 #[derive(Debug, Clone)]
@@ -38,6 +41,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who has read here lately.
     pub visitors: Arc<Visitors>,
+    /// Where lists are handed out.
+    pub desk: Arc<Desk>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -67,8 +72,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
-    /// Its address.
+    /// Its address; that of the client, where a trusted proxy says it.
     address: IpAddr,
+    /// The address that the connection comes from.
+    connected: IpAddr,
     /// The address of ours that it reached.
     reached: IpAddr,
 }
@@ -150,7 +157,7 @@ fn connection(
     let reached = stream.local_addr().map_or(address, |local| local.ip().to_canonical());
     let routes = TowerToHyperService::new(warp::service(routes::routes(context)));
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer { address, reached });
+        request.extensions_mut().insert(Peer { address, connected: address, reached });
         routes.call(request)
     });
     let served = http1::Builder::new()

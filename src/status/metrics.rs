@@ -18,6 +18,7 @@ use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
 use super::{Activity, NodeStatus, Rollbacks, Status};
+use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
 pub use labels::{Endpoint, Method};
@@ -94,6 +95,21 @@ impl Metrics {
     /// Begins to count a request.
     pub fn request(&self, method: Method, endpoint: Endpoint) -> RequestTimer<'_> {
         RequestTimer { series: &self.series, method, endpoint, begun: Instant::now(), status: 500 }
+    }
+
+    /// Counts a request for a list.
+    pub fn attempted(&self, attempt: Attempt) {
+        self.series.auth_attempts_total.with_label_values(&[attempt.label()]).inc();
+    }
+
+    /// Counts a list that was downloaded.
+    pub fn downloaded(&self, format: ExportFormat) {
+        self.series.export_downloads_total.with_label_values(&[format.word()]).inc();
+    }
+
+    /// Says how many export tokens are in use.
+    pub fn tokens_in_use(&self, tokens: usize) {
+        self.series.export_tokens_active.set(count(tokens));
     }
 
     /// Writes every series in Prometheus' text format; what the daemon does now is told as of `now`.

@@ -1,5 +1,10 @@
 //! The pure function that makes a status of what a pass found and did.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 use super::conditions::{Facts, conditions};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
@@ -35,6 +40,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         firewall: firewall(inputs, &conditions),
         server_addresses: inputs.server_addresses.to_vec(),
         access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
+        exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
         healing: match reconcile.self_heal {
             SelfHeal::On => Healing::Removes,
             SelfHeal::Report => Healing::Reports,
@@ -111,7 +117,13 @@ fn firewall(inputs: &Inputs<'_>, conditions: &[Condition]) -> FirewallStatus {
 }
 
 fn lists(access: &Access) -> AccessLists {
-    AccessLists { socks: access.socks.iter().copied().collect(), panel: access.panel.iter().copied().collect() }
+    let list = |networks: &BTreeSet<IpNet>| networks.iter().copied().collect();
+    AccessLists {
+        socks: list(&access.socks),
+        panel: list(&access.panel),
+        trusted_proxies: list(&access.trusted_proxies),
+        rate_limit: access.rate_limit,
+    }
 }
 
 fn pending(inputs: &Inputs<'_>) -> Vec<Note> {

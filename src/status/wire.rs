@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod openapi;
 mod orders;
 mod schema;
 
@@ -18,6 +19,7 @@ use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, DriftItem, Status};
 use crate::plan::step::Object;
+pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
 

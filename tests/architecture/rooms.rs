@@ -8,11 +8,13 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
+    // Tokens and lists: what may be had, and how it is written.
+    ("export", &["desired"]),
     // The pure halves of tor and firewall: what is wanted, as values.
     ("tor::layout", &["desired"]),
     ("tor::geoip", &["desired"]),
@@ -39,7 +41,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
     // A change of the guard that is kept or taken back.
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
-    ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
+    ("status", &["error", "sys", "desired", "export", "observe", "plan", "rollout", "firewall::model"]),
     // One pass.
     (
         "reconcile",
@@ -64,6 +66,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "error",
             "sys",
             "desired",
+            "export",
             "observe",
             "plan",
             "rollout",
@@ -103,6 +106,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "error",
             "sys",
             "desired",
+            "export",
             "observe",
             "plan",
             "observe::snapshot",
@@ -123,8 +127,9 @@ const ROOMS: [(&str, &[&str]); 28] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "desired",
+    "export",
     "firewall::model",
     "observe",
     "observe::snapshot",

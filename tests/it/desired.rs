@@ -130,6 +130,7 @@ one_test_per_file!(invalid, is_refused:
     numbers_that_are_written_in_other_ways
     pools_of_the_same_name
     pools_whose_ports_overlap
+    proxies_that_would_make_anybody_anybody
     rotation_faster_than_tor_allows
     secrets_that_stand_in_the_file
     times_out_of_their_bounds

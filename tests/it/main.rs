@@ -7,6 +7,7 @@ mod committed;
 mod desired;
 mod docs;
 mod doctor;
+mod export;
 mod firewall;
 mod generated;
 mod git_kit;

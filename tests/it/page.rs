@@ -42,7 +42,13 @@ impl Served {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let metrics = Arc::new(Metrics::new());
         let stop = CancellationToken::new();
-        let shared = Shared { status: receiver, metrics: Arc::clone(&metrics), visitors: Arc::default(), now: noon };
+        let shared = Shared {
+            status: receiver,
+            metrics: Arc::clone(&metrics),
+            visitors: Arc::default(),
+            desk: Arc::default(),
+            now: noon,
+        };
         tokio::spawn(serve(listener, shared, stop.clone()));
         Self { address, metrics, stop, _status: sender }
     }

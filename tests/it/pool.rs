@@ -5,6 +5,7 @@ mod outage;
 mod safety;
 mod shared;
 mod stage;
+pub mod stage;
 mod switches;
 mod tamper;
 mod whole;

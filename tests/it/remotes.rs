@@ -2,7 +2,7 @@
 
 mod believed;
 mod damage;
-mod host;
+pub mod host;
 mod hostile;
 mod servers;
 mod steady;

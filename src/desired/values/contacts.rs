@@ -136,7 +136,10 @@ fn is_authority(text: &str) -> bool {
 fn is_ed25519_key(text: &str) -> bool {
     let encoded = text.strip_prefix("ed25519:").filter(|encoded| encoded.len() == 44);
     let bytes = encoded.and_then(|encoded| STANDARD.decode(encoded).ok());
-    bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).is_some_and(|key| VerifyingKey::from_bytes(&key).is_ok())
+    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let key = key.and_then(|key| VerifyingKey::from_bytes(&key).ok());
+    // Anybody can sign for a weak key.
+    key.is_some_and(|key| !key.is_weak())
 }
 
 /// The file that holds a secret.

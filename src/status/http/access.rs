@@ -2,10 +2,35 @@
 //!
 //! The firewall says the same; this is the second layer, for when the first is not there yet or not any more.
 
+use std::net::IpAddr;
+
+use hyper::header::{self, AsHeaderName, HeaderMap};
+
 use super::Peer;
+use crate::export::address::{self, Forwarding, Unreadable};
 use crate::status::Status;
 
-/// Whether a peer may ask.
+/// The address that a request comes from, behind the proxies that are trusted.
+pub(super) fn client(status: &Status, peer: &Peer, headers: &HeaderMap) -> Result<IpAddr, Unreadable> {
+    let forwarding = Forwarding {
+        x_forwarded_for: &values(headers, "x-forwarded-for"),
+        forwarded: &values(headers, header::FORWARDED),
+    };
+    address::client(peer.connected, forwarding, &status.access.trusted_proxies)
+}
+
+/// The values of a header; one that is no text is none that anybody understands.
+pub(super) fn values(headers: &HeaderMap, name: impl AsHeaderName) -> Vec<&str> {
+    headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect()
+}
+
+/// Whether a peer may ask for lists: whoever may see the page, and whom a grant names.
+pub(super) fn allows_exports(status: &Status, peer: &Peer) -> bool {
+    let grants = status.exports.iter().flat_map(|exports| exports.grants.values());
+    allows(status, peer) || grants.into_iter().any(|grant| address::holds(&grant.allow, peer.address))
+}
+
+/// Whether a peer may see the page, and all that it is made from.
 pub(super) fn allows(status: &Status, peer: &Peer) -> bool {
     is_this_host(status, peer) || status.access.panel_has(peer.address)
 }
@@ -20,7 +45,13 @@ pub(super) fn is_this_host(status: &Status, peer: &Peer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::exports::Grant;
     use crate::status::tests::world::World;
+
+    fn peer(address: &str, reached: IpAddr) -> Peer {
+        let address = address.parse().unwrap();
+        Peer { address, connected: address, reached }
+    }
 
     #[test]
     fn only_this_host_and_the_list_may_ask() {
@@ -30,7 +61,7 @@ mod tests {
         let status = world.status();
         let ask = |address: &str| {
             let reached = "192.0.2.99".parse().unwrap();
-            allows(&status, &Peer { address: address.parse().unwrap(), reached })
+            allows(&status, &peer(address, reached))
         };
         for allowed in ["127.0.0.1", "::1", "198.51.100.7", "2001:db8:5::1", "192.0.2.10", "192.0.2.99"] {
             assert!(ask(allowed), "{allowed}");
@@ -46,8 +77,30 @@ mod tests {
         let status = World::without_revision().status();
         let ask = |address: &str| {
             let reached = "192.0.2.99".parse().unwrap();
-            allows(&status, &Peer { address: address.parse().unwrap(), reached })
+            allows(&status, &peer(address, reached))
         };
         assert!(ask("127.0.0.1") && !ask("198.51.100.7"));
+    }
+
+    #[test]
+    fn whom_a_grant_names_may_have_lists_and_nothing_else() {
+        let mut world = World::healthy(3);
+        let grant = Grant {
+            pools: Default::default(),
+            formats: Default::default(),
+            allow: ["203.0.113.9/32".parse().unwrap()].into(),
+            max_ttl: Default::default(),
+            limit: None,
+            quota: None,
+        };
+        world.desired.as_mut().unwrap().exports.grants.insert("crawler".to_owned(), grant);
+        let status = world.status();
+        let may = |address| {
+            let peer = peer(address, "192.0.2.99".parse().unwrap());
+            (allows(&status, &peer), allows_exports(&status, &peer))
+        };
+        assert_eq!(may("203.0.113.9"), (false, true));
+        assert_eq!(may("203.0.113.10"), (false, false));
+        assert_eq!(may("127.0.0.1"), (true, true));
     }
 }

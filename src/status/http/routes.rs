@@ -1,7 +1,8 @@
 //! The routes: a closed list, each answered from the published status.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method as HttpMethod, StatusCode};
@@ -10,10 +11,12 @@ use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
-use super::{Context, Peer, access, events, reply};
+use super::{Context, Peer, access, events, exports, reply};
+use crate::export::address::caller;
+use crate::export::limits::Wait;
 use crate::observe::{Door, Visitor};
 use crate::status::metrics::{Endpoint, Method};
-use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument, openapi};
 use crate::status::{Activity, Status, page};
 
 /// The longest that a pass may take before the daemon counts as hung: the start of hundreds of nodes ends far sooner.
@@ -21,13 +24,32 @@ const PASS_BUDGET: Duration = Duration::from_secs(600);
 /// How often a silent stream says that it is still there, below the usual timeout of a proxy.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The description of all routes: the same for every request.
+static OPENAPI: LazyLock<serde_json::Value> = LazyLock::new(openapi);
+
 /// What a request asks.
-struct Asked {
-    method: Method,
-    endpoint: Endpoint,
-    query: String,
-    headers: HeaderMap,
-    peer: Peer,
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) endpoint: Endpoint,
+    pub(super) room: Room,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: Peer,
+}
+
+/// Whom a path is for, whether there is anything at it or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Readers of the page.
+    Page,
+    /// Consumers who fetch lists.
+    Lists,
+}
+
+impl Room {
+    fn of(path: &str) -> Self {
+        if path.starts_with("/export/") { Self::Lists } else { Self::Page }
+    }
 }
 
 /// Makes the filter that answers every request.
@@ -41,9 +63,9 @@ pub(super) fn routes(
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .map(move |method, path: FullPath, query, headers, peer| {
-            let asked =
-                Asked { method: method_of(&method), endpoint: endpoint_of(path.as_str()), query, headers, peer };
-            counted(&context, &asked)
+            let (method, endpoint) = (method_of(&method), endpoint_of(path.as_str()));
+            let asked = Asked { method, endpoint, room: Room::of(path.as_str()), query, headers, peer };
+            counted(&context, asked)
         })
 }
 
@@ -60,21 +82,63 @@ fn endpoint_of(path: &str) -> Endpoint {
 }
 
 /// Answers, and counts the answer.
-fn counted(context: &Context, asked: &Asked) -> Response {
+fn counted(context: &Context, mut asked: Asked) -> Response {
     let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
-    let response = reply::careful(answer(context, asked));
+    let answer = answer(context, &mut asked);
+    let response = reply::careful(reply::unless_known(&asked.headers, answer));
     timer.answered(response.status().as_u16());
     response
 }
 
-fn answer(context: &Context, asked: &Asked) -> Response {
+fn answer(context: &Context, asked: &mut Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
-    if !access::allows(&status, &asked.peer) {
-        return refused(&asked.peer);
+    match access::client(&status, &asked.peer, &asked.headers) {
+        Ok(address) => asked.peer.address = address,
+        Err(error) => return reply::problem(StatusCode::BAD_REQUEST, "forwarding", error.to_string()),
     }
-    if !access::is_this_host(&status, &asked.peer) {
-        let visitor = Visitor { address: asked.peer.address, door: Door::Panel };
+    if let Err(wait) = may_ask(context, asked, &status) {
+        return reply::too_many(wait, "too many requests came from this address within a minute".to_owned());
+    }
+    if let Some(refused) = refusal(&status, asked) {
+        return refused;
+    }
+    remember(context, asked, &status);
+    read(context, asked, &status)
+}
+
+/// Remembers who reads the page from outside, as the guard knows them: who is behind a proxy comes in with it.
+fn remember(context: &Context, asked: &Asked, status: &Status) {
+    let connection = Peer { address: asked.peer.connected, ..asked.peer };
+    if access::allows(status, &asked.peer) && !access::is_this_host(status, &connection) {
+        let visitor = Visitor { address: connection.address, door: Door::Panel };
         context.shared.visitors.saw(visitor, (context.shared.now)());
+    }
+}
+
+/// Counts a request against `access.rate_limit`. This host may ask for all but lists as often as it likes.
+fn may_ask(context: &Context, asked: &Asked, status: &Status) -> Result<(), Wait> {
+    if asked.room == Room::Page && access::is_this_host(status, &asked.peer) {
+        return Ok(());
+    }
+    context.shared.desk.ask(status.access.rate_limit.as_ref(), caller(asked.peer.address), Instant::now())
+}
+
+/// The refusal of a peer that may not ask for this.
+fn refusal(status: &Status, asked: &Asked) -> Option<Response> {
+    if access::allows(status, &asked.peer) {
+        return None;
+    }
+    match asked.room {
+        Room::Lists if access::allows_exports(status, &asked.peer) => None,
+        Room::Lists => Some(exports::refused(&asked.peer)),
+        Room::Page => Some(refused(&asked.peer)),
+    }
+}
+
+/// Answers whoever may ask.
+fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
+    if asked.endpoint == Endpoint::Other && asked.room == Room::Lists {
+        return exports::no_such_format();
     }
     if asked.endpoint == Endpoint::Other {
         return reply::text(StatusCode::NOT_FOUND, "there is nothing here");
@@ -83,14 +147,16 @@ fn answer(context: &Context, asked: &Asked) -> Response {
         return only_reading();
     }
     match asked.endpoint {
-        Endpoint::Page => page(context, asked, &status),
-        Endpoint::Healthz => healthz(&status, (context.shared.now)()),
-        Endpoint::Readyz => readyz(&status),
-        Endpoint::Metrics => metrics(context, &status),
-        Endpoint::Status => reply::json(&StatusDocument::of(&status, Some(asked.peer.address))),
-        Endpoint::Nodes => reply::json(&NodesDocument::from(status.as_ref())),
-        Endpoint::Drift => reply::json(&DriftDocument::from(status.as_ref())),
-        Endpoint::Events | Endpoint::Other => events(context, asked, &status),
+        Endpoint::Page => page(context, asked, status),
+        Endpoint::Healthz => healthz(status, (context.shared.now)()),
+        Endpoint::Readyz => readyz(status),
+        Endpoint::Metrics => metrics(context, status),
+        Endpoint::Status => reply::json(&StatusDocument::of(status, Some(asked.peer.address))),
+        Endpoint::Nodes => reply::json(&NodesDocument::from(status)),
+        Endpoint::Drift => reply::json(&DriftDocument::from(status)),
+        Endpoint::Openapi => reply::json(&*OPENAPI),
+        Endpoint::Export(format) => exports::answer(context, asked, status, format),
+        Endpoint::Events | Endpoint::Other => events(context, asked, status),
     }
 }
 
@@ -138,7 +204,11 @@ fn readyz(status: &Status) -> Response {
 }
 
 fn metrics(context: &Context, status: &Status) -> Response {
-    let text = context.shared.metrics.text(status.activity, (context.shared.now)());
+    let now = (context.shared.now)();
+    let none = BTreeSet::new();
+    let revoked = status.exports.as_ref().map_or(&none, |exports| &exports.revoked);
+    context.shared.metrics.tokens_in_use(context.shared.desk.active_tokens(now, revoked));
+    let text = context.shared.metrics.text(status.activity, now);
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

@@ -14,8 +14,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const TEST_LIMITS: Limits =
     Limits { connections: 16, streams: 1, header_timeout: Duration::from_secs(10), drain: Duration::from_millis(200) };
 
-const ROUTES: [&str; 8] =
-    ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/drift", "/api/v1/events"];
+const ROUTES: [&str; 9] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/v1/status",
+    "/api/v1/nodes",
+    "/api/v1/drift",
+    "/api/v1/events",
+    "/openapi.json",
+];
 
 struct Server {
     address: SocketAddr,
@@ -32,7 +41,13 @@ impl Server {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let metrics = Arc::new(Metrics::new());
         let stop = CancellationToken::new();
-        let shared = Shared { status: receiver, metrics: Arc::clone(&metrics), visitors: Arc::default(), now: noon };
+        let shared = Shared {
+            status: receiver,
+            metrics: Arc::clone(&metrics),
+            visitors: Arc::default(),
+            desk: Arc::default(),
+            now: noon,
+        };
         let task = tokio::spawn(serve_within(listener, shared, limits, stop.clone()));
         Self { address, status: sender, metrics, stop, task }
     }
@@ -47,8 +62,13 @@ impl Server {
 
     /// Sends one request and reads the answer to its end.
     async fn ask(&self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, "").await
+    }
+
+    /// The same, with more headers.
+    async fn ask_with(&self, method: &str, path: &str, more: &str) -> Answer {
         let mut stream = self.connect().await;
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         within(stream.read_to_string(&mut text)).await.unwrap();
@@ -132,7 +152,18 @@ async fn head_tells_the_length_of_what_get_sends() {
 #[tokio::test]
 async fn what_is_not_a_route_is_not_found() {
     let server = Server::healthy().await;
-    for path in ["/export/txt", "/openapi.json", "/api/v1", "/api/v1/status/", "//", "/../etc/passwd", "/favicon.ico"] {
+    for path in [
+        "/export",
+        "/export/",
+        "/export/xml",
+        "/export/txt/",
+        "/openapi.yaml",
+        "/api/v1",
+        "/api/v1/status/",
+        "//",
+        "/../etc/passwd",
+        "/favicon.ico",
+    ] {
         for method in ["GET", "HEAD", "POST"] {
             assert_eq!(server.ask(method, path).await.status, 404, "{method} {path}");
         }
@@ -147,7 +178,10 @@ async fn every_answer_has_the_headers_of_a_careful_site() {
         assert_eq!(headers["x-content-type-options"], "nosniff", "{method} {path}");
         assert_eq!(headers["x-frame-options"], "DENY", "{method} {path}");
         assert_eq!(headers["referrer-policy"], "no-referrer", "{method} {path}");
-        assert_eq!(headers["cache-control"], "no-store", "{method} {path}");
+        let is_tagged = headers.contains_key("etag");
+        let cache = if is_tagged { "private, no-cache" } else { "no-store" };
+        assert_eq!(headers["cache-control"], cache, "{method} {path}");
+        assert_eq!(is_tagged, path.starts_with("/api/") || path.starts_with("/openapi"), "{method} {path}");
         assert!(headers["content-security-policy"].starts_with("default-src 'none'; style-src 'sha256-"));
     }
 }
@@ -168,6 +202,33 @@ async fn the_documents_are_what_the_status_says() {
     let nodes: crate::status::wire::NodesDocument = serde_json::from_str(&body).unwrap();
     let states: Vec<&str> = nodes.nodes.iter().map(|node| node.state.as_str()).collect();
     assert_eq!(states, ["ready", "bootstrapping", "ready"]);
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again() {
+    let server = Server::healthy().await;
+    for path in ["/api/v1/status", "/api/v1/nodes", "/api/v1/drift", "/api/v1/events", "/openapi.json"] {
+        let first = server.ask("GET", path).await;
+        let tag = first.headers["etag"].clone();
+        for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
+            let answer = server.ask_with("GET", path, &format!("if-none-match: {known}\r\n")).await;
+            assert_eq!(
+                (answer.status, answer.body.as_str(), &answer.headers["etag"]),
+                (304, "", &tag),
+                "{path} {known}"
+            );
+        }
+        let answer = server.ask_with("GET", path, "if-none-match: \"other\"\r\n").await;
+        assert_eq!((answer.status, &answer.body), (200, &first.body), "{path}");
+    }
+    let tag = server.ask("GET", "/api/v1/nodes").await.headers["etag"].clone();
+    let mut world = World::healthy(3);
+    world.control("eu-1").circuit_established = false;
+    server.status.send(Arc::new(world.status())).unwrap();
+    let changed = server.ask_with("GET", "/api/v1/nodes", &format!("if-none-match: {tag}\r\n")).await;
+    assert_eq!(changed.status, 200);
+    let page = server.ask_with("GET", "/", "if-none-match: *\r\n").await;
+    assert_eq!(page.status, 200, "the page has no tag");
 }
 
 #[tokio::test]
@@ -251,7 +312,8 @@ async fn streams_are_bounded_and_their_slots_come_back() {
 #[tokio::test]
 async fn a_stream_ends_when_its_client_is_no_longer_allowed() {
     let world = World::healthy(3);
-    let peer = Peer { address: "127.0.0.9".parse().unwrap(), reached: "127.0.0.1".parse().unwrap() };
+    let address = "127.0.0.9".parse().unwrap();
+    let peer = Peer { address, connected: address, reached: "127.0.0.1".parse().unwrap() };
     let outsider = Peer { address: "203.0.113.9".parse().unwrap(), ..peer };
     for (peer, allowed) in [(peer, true), (outsider, false)] {
         let (_sender, status) = watch::channel(Arc::new(world.status()));
@@ -333,16 +395,177 @@ async fn requests_are_counted_by_route_and_answer() {
 #[tokio::test]
 async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
     let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
-    let shared = Shared { status, metrics: Arc::new(Metrics::new()), visitors: Arc::default(), now: noon };
+    let shared =
+        Shared { status, metrics: Arc::new(Metrics::new()), visitors: Arc::default(), desk: Arc::default(), now: noon };
     let streams = Arc::new(Semaphore::new(1));
     let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
-    let peer = Peer { address: "203.0.113.9".parse().unwrap(), reached: "192.0.2.10".parse().unwrap() };
+    let address = "203.0.113.9".parse().unwrap();
+    let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
     for path in ROUTES.into_iter().chain(["/nothing"]) {
         for method in ["GET", "HEAD", "POST"] {
             let request = hyper::Request::builder().method(method).uri(path).extension(peer);
             let response = service.call(request.body(String::new()).unwrap()).await.unwrap();
             assert_eq!(response.status(), 403, "{method} {path}");
         }
+    }
+}
+
+/// The lockout guard asks the firewall for these, and the firewall knows connections.
+#[tokio::test]
+async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_host() {
+    let mut world = World::healthy(3);
+    let access = &mut world.desired.as_mut().unwrap().access;
+    access.panel.insert("198.51.100.7/32".parse().unwrap());
+    access.trusted_proxies = ["127.0.0.1/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()].into();
+    let (_sender, status) = watch::channel(Arc::new(world.status()));
+    let visitors = Arc::new(Visitors::default());
+    let shared =
+        Shared { status, metrics: Arc::default(), visitors: Arc::clone(&visitors), desk: Arc::default(), now: noon };
+    let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
+    let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+    let mut seen = Vec::new();
+    for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
+    {
+        let address = connected.parse().unwrap();
+        let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
+        let request = hyper::Request::builder().uri("/api/v1/status").header("x-forwarded-for", client).extension(peer);
+        let response = service.call(request.body(String::new()).unwrap()).await.unwrap();
+        seen.push((response.status().as_u16(), visitors.lately(noon()).len()));
+    }
+    assert_eq!(seen, [(200, 0), (200, 1), (403, 1)]);
+    assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
+}
+
+mod lists {
+    //! Lists of a healthy host, over real sockets.
+
+    use super::*;
+    use crate::desired::exports::Grant;
+    use crate::export::ExportFormat;
+    use crate::export::key::SecretKey;
+    use crate::export::token::{self, Claims};
+
+    /// A healthy host with a grant for its pool `eu`.
+    fn world() -> World {
+        let mut world = World::healthy(9);
+        let exports = &mut world.desired.as_mut().unwrap().exports;
+        exports.trusted_keys = vec![SecretKey::from_seed(&[7; 32]).public().to_string().parse().unwrap()];
+        let grant = Grant {
+            pools: ["eu".parse().unwrap()].into(),
+            formats: ExportFormat::ALL.into(),
+            allow: Default::default(),
+            max_ttl: Duration::from_secs(3600),
+            limit: None,
+            quota: None,
+        };
+        exports.grants.insert("crawler".to_owned(), grant);
+        world
+    }
+
+    fn token() -> String {
+        let claims = Claims {
+            aud: Default::default(),
+            jti: "one".to_owned(),
+            grant: "crawler".to_owned(),
+            iat: noon(),
+            nbf: noon(),
+            exp: noon() + jiff::SignedDuration::from_secs(60),
+            bind: Vec::new(),
+            formats: Vec::new(),
+            pools: Vec::new(),
+        };
+        token::issue(&SecretKey::from_seed(&[7; 32]), &claims).unwrap()
+    }
+
+    async fn list(server: &Server, path: &str) -> Answer {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        server.ask("GET", &format!("/export/{path}{separator}token={}", token())).await
+    }
+
+    #[tokio::test]
+    async fn only_what_is_ready_is_listed_unless_all_is_asked_for() {
+        let mut world = world();
+        world.control("eu-1").circuit_established = false;
+        let server = Server::start(world.status(), TEST_LIMITS).await;
+        // Its pools listen on all addresses: where the client has come in is where it reaches the nodes.
+        let urls = |indices: &[u16]| -> String {
+            indices.iter().map(|index| format!("socks5h://127.0.0.1:{}\n", 30_000 + index)).collect()
+        };
+        assert_eq!(list(&server, "txt").await.body, urls(&[0, 2, 3, 4, 5]));
+        assert_eq!(list(&server, "txt?state=any").await.body, urls(&[0, 1, 2, 3, 4, 5]));
+        assert_eq!(list(&server, "txt?limit=2").await.body, urls(&[0, 2]));
+        let csv = list(&server, "csv?state=any").await;
+        assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8; header=present");
+        let row = csv.body.lines().nth(2).unwrap();
+        assert!(row.starts_with("eu,eu-1,socks5h://127.0.0.1:30001,127.0.0.1,30001,"), "{row}");
+        assert!(row.ends_with(",bootstrapping"), "{row}");
+    }
+
+    #[tokio::test]
+    async fn an_advertised_host_is_written_everywhere_it_can_be() {
+        let mut world = world();
+        world.desired.as_mut().unwrap().exports.advertise = Some("proxy.example.org".to_owned());
+        let server = Server::start(world.status(), TEST_LIMITS).await;
+        assert!(list(&server, "txt").await.body.starts_with("socks5h://proxy.example.org:30000\n"));
+        let refused = list(&server, "proxychains").await;
+        assert!(refused.status == 409 && refused.body.contains("takes no name"), "{refused:?}");
+        world.desired.as_mut().unwrap().exports.advertise = Some("2001:db8::7".to_owned());
+        server.status.send(Arc::new(world.status())).unwrap();
+        assert!(list(&server, "proxychains").await.body.contains("\nsocks5 2001:db8::7 30000\n"));
+        assert!(list(&server, "pac").await.body.contains("\"SOCKS5 [2001:db8::7]:30000\""));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_has_just_started_says_so_instead_of_refusing() {
+        let server = Server::start(World::without_revision().status(), TEST_LIMITS).await;
+        let answer = list(&server, "txt").await;
+        assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (503, "5"));
+        server.status.send(Arc::new(world().status())).unwrap();
+        assert_eq!(list(&server, "txt").await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_a_documented_one() {
+        let server = Server::start(world().status(), TEST_LIMITS).await;
+        let schemas = crate::status::wire::schemas();
+        let schema = |name: &str| schemas.iter().find(|(other, _)| *other == name).unwrap().1.as_value().clone();
+        let fits = |name: &str, body: &str| {
+            let document = serde_json::from_str(body).unwrap();
+            jsonschema::validator_for(&schema(name)).unwrap().is_valid(&document)
+        };
+        assert!(fits("export.v1.schema.json", &list(&server, "json").await.body));
+        for path in ["/export/xml", "/export/json", "/export/json?token=x", "/export/json?token=x&token=y"] {
+            let answer = server.ask("GET", path).await;
+            assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
+            assert!(fits("problem.v1.schema.json", &answer.body), "{}", answer.body);
+        }
+        let text = server.metrics.text(Activity::Idle, noon());
+        for (result, count) in [("accepted", 1), ("missing", 1), ("invalid", 1), ("unanswered", 1), ("expired", 0)] {
+            let series = format!("auth_attempts_total{{result=\"{result}\"}} {count}\n");
+            assert!(text.contains(&series), "{series}{text}");
+        }
+    }
+
+    /// The firewall says it first; this is the second layer.
+    #[tokio::test]
+    async fn whom_nobody_has_named_gets_no_list_and_a_token_does_not_help() {
+        let (_sender, status) = watch::channel(Arc::new(world().status()));
+        let shared = Shared {
+            status,
+            metrics: Arc::new(Metrics::new()),
+            visitors: Arc::default(),
+            desk: Arc::default(),
+            now: noon,
+        };
+        let streams = Arc::new(Semaphore::new(1));
+        let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+        let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+        let address = "203.0.113.9".parse().unwrap();
+        let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
+        let request = hyper::Request::builder().uri(format!("/export/txt?token={}", token())).extension(peer);
+        let response = service.call(request.body(String::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 403);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
 }

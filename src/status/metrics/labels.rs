@@ -1,5 +1,7 @@
 //! The closed sets of labels of requests.
 
+use crate::export::ExportFormat;
+
 /// The method of a request; a closed set, fit for a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -30,6 +32,10 @@ pub enum Endpoint {
     Drift,
     /// `/api/v1/events`
     Events,
+    /// `/openapi.json`
+    Openapi,
+    /// `/export/txt` and so on.
+    Export(ExportFormat),
     /// Anything else, which is not found.
     Other,
 }
@@ -50,7 +56,7 @@ impl Method {
 
 impl Endpoint {
     /// All routes, and what is none.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Page,
         Self::Healthz,
         Self::Readyz,
@@ -59,6 +65,13 @@ impl Endpoint {
         Self::Nodes,
         Self::Drift,
         Self::Events,
+        Self::Openapi,
+        Self::Export(ExportFormat::Txt),
+        Self::Export(ExportFormat::Csv),
+        Self::Export(ExportFormat::Json),
+        Self::Export(ExportFormat::Proxychains),
+        Self::Export(ExportFormat::Pac),
+        Self::Export(ExportFormat::Curl),
         Self::Other,
     ];
 
@@ -73,17 +86,27 @@ impl Endpoint {
             Self::Nodes => "/api/v1/nodes",
             Self::Drift => "/api/v1/drift",
             Self::Events => "/api/v1/events",
+            Self::Openapi => "/openapi.json",
+            Self::Export(ExportFormat::Txt) => "/export/txt",
+            Self::Export(ExportFormat::Csv) => "/export/csv",
+            Self::Export(ExportFormat::Json) => "/export/json",
+            Self::Export(ExportFormat::Proxychains) => "/export/proxychains",
+            Self::Export(ExportFormat::Pac) => "/export/pac",
+            Self::Export(ExportFormat::Curl) => "/export/curl",
             Self::Other => "other",
         }
     }
 
     /// The statuses with which a request can be answered.
-    pub(super) fn statuses(self, method: Method) -> &'static [&'static str] {
+    pub(in crate::status) fn statuses(self, method: Method) -> &'static [&'static str] {
         match (self, method) {
-            (Self::Other, _) => &["403", "404"],
-            (_, Method::Other) => &["403", "405"],
-            (Self::Healthz | Self::Readyz | Self::Events, _) => &["200", "403", "503"],
-            _ => &["200", "403"],
+            (Self::Other, _) => &["400", "403", "404", "429"],
+            (_, Method::Other) => &["400", "403", "405", "429"],
+            (Self::Export(_), _) => &["200", "400", "401", "403", "409", "429", "503"],
+            (Self::Healthz | Self::Readyz, _) => &["200", "400", "403", "429", "503"],
+            (Self::Events, _) => &["200", "304", "400", "403", "429", "503"],
+            (Self::Status | Self::Nodes | Self::Drift | Self::Openapi, _) => &["200", "304", "400", "403", "429"],
+            _ => &["200", "400", "403", "429"],
         }
     }
 }

@@ -4,6 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
+use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
@@ -16,8 +17,6 @@ const PASS_SECONDS: [f64; 11] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120
 const REQUEST_SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 const DRIVERS: [&str; 5] = ["nftables", "iptables", "ufw", "firewalld", "none"];
-const ATTEMPT_RESULTS: [&str; 3] = ["accepted", "rejected", "limited"];
-const EXPORT_FORMATS: [&str; 3] = ["txt", "csv", "json"];
 const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
@@ -36,8 +35,11 @@ const HELP: [(&str, &str); 25] = [
         "api_request_duration_seconds",
         "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
     ),
-    ("auth_attempts_total", "Export tokens that were shown, by what became of them."),
-    ("export_tokens_active", "Export tokens that were used and have not expired."),
+    ("auth_attempts_total", "Requests for lists, by what became of them: `accepted`, or why not."),
+    (
+        "export_tokens_active",
+        "Export tokens that were used since the daemon started, have not expired and are not revoked.",
+    ),
     ("export_downloads_total", "Lists that were downloaded."),
     (
         "exitpool_config_last_reload_successful",
@@ -84,9 +86,9 @@ pub(super) struct Series {
     pub(super) restarts_total: IntCounterVec,
     pub(super) api_requests_total: IntCounterVec,
     pub(super) api_request_duration_seconds: Histogram,
-    auth_attempts_total: IntCounterVec,
-    export_tokens_active: IntGauge,
-    export_downloads_total: IntCounterVec,
+    pub(super) auth_attempts_total: IntCounterVec,
+    pub(super) export_tokens_active: IntGauge,
+    pub(super) export_downloads_total: IntCounterVec,
     pub(super) last_reload_successful: IntGauge,
     pub(super) last_reload_success_timestamp: Gauge,
     pub(super) reconcile_duration_seconds: Histogram,
@@ -147,8 +149,8 @@ impl Series {
         }
         each(&self.reconcile_total, &PassResult::ALL.map(PassResult::label));
         each(&self.source_rejected_total, &Fault::REFUSALS.map(Fault::label));
-        each(&self.auth_attempts_total, &ATTEMPT_RESULTS);
-        each(&self.export_downloads_total, &EXPORT_FORMATS);
+        each(&self.auth_attempts_total, &Attempt::ALL.map(Attempt::label));
+        each(&self.export_downloads_total, &ExportFormat::ALL.map(ExportFormat::word));
         each(&self.rollback_total, &ROLLBACK_CAUSES);
         pairs(&self.firewall_apply_total, &DRIVERS, &Outcome::ALL.map(Outcome::label));
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));

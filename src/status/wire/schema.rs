@@ -4,10 +4,11 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
+use crate::export::wire::{ListDocument, ProblemDocument};
 use crate::status::{ConditionStatus, ConditionType, NodeState, Reason, Severity};
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 4] {
+pub fn schemas() -> [(&'static str, Schema); 6] {
     // What is written always has every field, so every field is required.
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
@@ -17,6 +18,8 @@ pub fn schemas() -> [(&'static str, Schema); 4] {
         ("nodes.v1.schema.json", of::<NodesDocument>()),
         ("drift.v1.schema.json", of::<DriftDocument>()),
         ("events.v1.schema.json", of::<EventsDocument>()),
+        ("export.v1.schema.json", of::<ListDocument>()),
+        ("problem.v1.schema.json", of::<ProblemDocument>()),
     ]
 }
 

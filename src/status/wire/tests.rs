@@ -8,6 +8,7 @@ use crate::plan::step::{Action, Cause, Step};
 use crate::plan::{Held, HoldReason};
 use crate::rollout::Why;
 use crate::status::Suspension;
+use crate::status::metrics::{Endpoint, Method};
 use crate::status::tests::{generated, world::World, world::revision};
 
 fn value(document: &impl Serialize) -> Value {
@@ -161,5 +162,38 @@ fn the_events_document_tells_what_happened() {
 fn the_committed_schemas_are_those_of_the_types() {
     for (name, schema) in schemas() {
         generated(format!("schema/{name}"), &format!("{}\n", serde_json::to_string_pretty(&schema).unwrap()));
+    }
+}
+
+/// Every reference in a document.
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|field| references(field, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_route_is_described_and_every_reference_leads_somewhere() {
+    let document = openapi();
+    generated("schema/openapi.v1.json", &format!("{}\n", serde_json::to_string_pretty(&document).unwrap()));
+    for endpoint in Endpoint::ALL.into_iter().filter(|endpoint| *endpoint != Endpoint::Other) {
+        let get = &document["paths"][endpoint.label()]["get"];
+        assert!(get["summary"].as_str().is_some_and(|summary| summary.ends_with('.')), "{}", endpoint.label());
+        let told: Vec<&String> = get["responses"].as_object().unwrap().keys().collect();
+        assert_eq!(told, endpoint.statuses(Method::Get), "{}", endpoint.label());
+        let good = get["responses"]["200"]["content"].as_object().unwrap();
+        assert!(!good.is_empty() && good.values().all(|content| content["schema"].is_object()));
+    }
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20, "{}", found.len());
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
     }
 }

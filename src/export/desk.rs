@@ -1,0 +1,180 @@
+//! What is remembered between two requests: who asked how often, what was taken of which quota, which tokens are in
+//! use. In memory alone, and bounded: a restart forgets it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::limits::{Consequence, Limits, Wait};
+use super::token::Claims;
+use super::{Download, Ledger};
+use crate::desired::RateLimit;
+use crate::desired::exports::Quota;
+
+/// So many tokens in use are remembered; of more, those that expire last.
+const MOST_TOKENS: usize = 10_000;
+
+/// Where lists are handed out.
+#[derive(Debug, Default)]
+pub struct Desk {
+    ledger: Option<Box<dyn Ledger>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    limits: Limits,
+    /// What was taken of each grant's quota; as many as there are grants with one.
+    taken: HashMap<String, Taken>,
+    /// When the tokens that were used expire, by their ids.
+    tokens: HashMap<String, Timestamp>,
+}
+
+/// What was taken of a quota.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    since: Instant,
+    downloads: u32,
+}
+
+impl Desk {
+    /// A desk that has downloads written down.
+    pub fn with(ledger: Box<dyn Ledger>) -> Self {
+        Self { ledger: Some(ledger), ..Self::default() }
+    }
+
+    /// Counts a request; refuses one too many.
+    pub fn ask(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Result<(), Wait> {
+        limit.map_or(Ok(()), |limit| self.seen().limits.ask(limit, caller, now))
+    }
+
+    /// Whether a caller's token is looked at.
+    pub fn may_try(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Result<(), Wait> {
+        limit.map_or(Ok(()), |limit| self.seen().limits.may_try(limit, caller, now))
+    }
+
+    /// Counts a token that was refused.
+    pub fn refused(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Consequence {
+        limit.map_or(Consequence::Counted, |limit| self.seen().limits.refused(limit, caller, now))
+    }
+
+    /// Remembers a token that was good.
+    pub fn accepted(&self, caller: IpAddr, claims: &Claims, now: Instant) {
+        let mut seen = self.seen();
+        seen.limits.accepted(caller, now);
+        seen.tokens.insert(claims.jti.clone(), claims.exp);
+        if seen.tokens.len() > MOST_TOKENS
+            && let Some(first) = seen.tokens.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| id.clone())
+        {
+            seen.tokens.remove(&first);
+        }
+    }
+
+    /// Whether a grant gives one more download.
+    pub fn may_take(&self, grant: &str, quota: Option<Quota>, now: Instant) -> Result<(), Wait> {
+        let Some(quota) = quota else { return Ok(()) };
+        let seen = self.seen();
+        let Some(taken) = seen.taken.get(grant) else { return Ok(()) };
+        let left = quota.per.saturating_sub(now.duration_since(taken.since));
+        if left.is_zero() || taken.downloads < quota.downloads { Ok(()) } else { Err(Wait(left)) }
+    }
+
+    /// Takes a download from a grant's quota; where another one was faster, there may be none left.
+    pub fn take(&self, grant: &str, quota: Option<Quota>, now: Instant) -> Result<(), Wait> {
+        let Some(quota) = quota else { return Ok(()) };
+        let mut seen = self.seen();
+        let taken = seen.taken.entry(grant.to_owned()).or_insert(Taken { since: now, downloads: 0 });
+        let age = now.duration_since(taken.since);
+        if age >= quota.per {
+            *taken = Taken { since: now, downloads: 0 };
+        } else if taken.downloads >= quota.downloads {
+            return Err(Wait(quota.per - age));
+        }
+        taken.downloads += 1;
+        Ok(())
+    }
+
+    /// Has a download written down.
+    pub fn record(&self, download: Download) {
+        if let Some(ledger) = &self.ledger {
+            ledger.record(download);
+        }
+    }
+
+    /// Counts the tokens that were used since the start, have not expired and are not revoked.
+    pub fn active_tokens(&self, now: Timestamp, revoked: &BTreeSet<String>) -> usize {
+        let mut seen = self.seen();
+        seen.tokens.retain(|_, expires| *expires > now);
+        seen.tokens.keys().filter(|id| !revoked.contains(*id)).count()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn claims(id: usize, expires: i64) -> Claims {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        Claims {
+            aud: Default::default(),
+            jti: format!("token-{id}"),
+            grant: "crawler".to_owned(),
+            iat: at(0),
+            nbf: at(0),
+            exp: at(expires),
+            bind: Vec::new(),
+            formats: Vec::new(),
+            pools: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_quota_counts_from_its_first_download() {
+        let (desk, start) = (Desk::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let quota = Some(Quota { downloads: 2, per: Duration::from_secs(100) });
+        assert_eq!(desk.may_take("a", quota, at(0)), Ok(()));
+        assert_eq!((desk.take("a", quota, at(0)), desk.take("a", quota, at(50))), (Ok(()), Ok(())));
+        let wait = Err(Wait(Duration::from_secs(40)));
+        assert_eq!((desk.may_take("a", quota, at(60)), desk.take("a", quota, at(60))), (wait, wait));
+        assert_eq!(desk.take("b", quota, at(60)), Ok(()), "another grant");
+        assert_eq!(desk.take("a", None, at(60)), Ok(()), "a grant whose quota was taken away");
+        assert_eq!((desk.may_take("a", quota, at(100)), desk.take("a", quota, at(100))), (Ok(()), Ok(())));
+        assert_eq!(desk.take("a", quota, at(101)), Ok(()));
+        assert!(desk.take("a", quota, at(102)).is_err(), "and so on");
+    }
+
+    #[test]
+    fn tokens_in_use_are_counted_once_each_until_they_expire_or_are_revoked() {
+        let (desk, now) = (Desk::default(), Instant::now());
+        let caller = "203.0.113.9".parse().unwrap();
+        for (id, expires) in [(1, 100), (2, 200), (1, 100), (3, 300)] {
+            desk.accepted(caller, &claims(id, expires), now);
+        }
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(desk.active_tokens(at(50), &BTreeSet::new()), 3);
+        assert_eq!(desk.active_tokens(at(50), &["token-2".to_owned(), "other".to_owned()].into()), 2);
+        assert_eq!(desk.active_tokens(at(100), &BTreeSet::new()), 2);
+        assert_eq!(desk.active_tokens(at(300), &BTreeSet::new()), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_of_tokens_is_bounded() {
+        let (desk, now) = (Desk::default(), Instant::now());
+        let caller = "203.0.113.9".parse().unwrap();
+        for id in 0..MOST_TOKENS + 5 {
+            desk.accepted(caller, &claims(id, 1_000 + i64::try_from(id).unwrap()), now);
+        }
+        assert_eq!(desk.active_tokens(Timestamp::UNIX_EPOCH, &BTreeSet::new()), MOST_TOKENS);
+        assert!(!desk.seen().tokens.contains_key("token-0"));
+    }
+}
