@@ -22,7 +22,7 @@ pub mod unavailable;
 use async_trait::async_trait;
 
 use crate::error::{Classify, Kind};
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 use model::Guard;
 
 pub use select::select;
@@ -45,6 +45,12 @@ pub trait Firewall: Send + Sync {
     /// Forgets what was read, so that the next look reads everything.
     fn forget(&self) {
         // Most drivers read each time.
+    }
+
+    /// Who of others has changed ours since it was last read as wanted, the latest of them; `None` where that is not
+    /// known. A driver that is told of no change never knows.
+    fn changed_by(&self) -> Option<Author> {
+        None
     }
 
     /// Puts the guard in place, in one transaction, without a moment in which a blocked packet passes.

@@ -24,7 +24,7 @@ use super::model::{Guard, Ports};
 use super::tool::Tool;
 use super::{Firewall, FirewallError, compare, nftables};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 use crate::sys::{files, netns};
 
 /// Where firewalld keeps the policies of this host.
@@ -222,6 +222,11 @@ impl Firewall for Firewalld {
 
     fn forget(&self) {
         self.guard.forget();
+    }
+
+    /// Of the guard alone: who changed what stands in front of it is not known.
+    fn changed_by(&self) -> Option<Author> {
+        self.guard.changed_by()
     }
 
     /// It closes before it opens: what is not wanted in the policy goes first, then comes the guard, then the rest. What

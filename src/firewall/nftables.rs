@@ -22,11 +22,14 @@ use serde_json::Value;
 use self::canonical::{Canonical, CanonicalError};
 use super::compare::{self, Form};
 use super::model::Guard;
-use super::netlink::Listener;
+use super::netlink::{INET, Listener, Place};
 use super::tool::{self, Tool};
 use super::{Firewall, FirewallError};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
+
+/// What is touched by whoever changes ours.
+const PLACES: [Place; 1] = [(INET, compile::TABLE)];
 
 /// Keeps the guard in `table inet exitpool`.
 #[derive(Debug)]
@@ -65,7 +68,11 @@ impl Nftables {
     }
 
     async fn commit(&self, transaction: &Value) -> Result<(), FirewallError> {
-        self.nft.run(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await.map(|_| ())
+        let (_, pid) = self.nft.run_as(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await?;
+        if let Some(listener) = &self.listener {
+            listener.is_ours(pid);
+        }
+        Ok(())
     }
 
     async fn compare(&self, wanted: &Guard) -> Result<Observation<ObservedGuard>, FirewallError> {
@@ -137,6 +144,11 @@ impl Firewall for Nftables {
             return seen;
         }
         let compared = self.compare(wanted).await;
+        if let (Ok(Observation::Present(ObservedGuard::Exact(stands))), Some(listener)) = (&compared, &self.listener)
+            && stands == wanted
+        {
+            listener.forget_authors(&PLACES);
+        }
         let read = compared.as_ref().ok().zip(heard);
         *self.last_read() = read.map(|(seen, heard)| Read { wanted: wanted.clone(), seen: seen.clone(), heard });
         compared.unwrap_or_else(|error| Observation::Unknown(chain(&error)))
@@ -144,6 +156,10 @@ impl Firewall for Nftables {
 
     fn forget(&self) {
         *self.last_read() = None;
+    }
+
+    fn changed_by(&self) -> Option<Author> {
+        self.listener.as_ref()?.author(&PLACES)
     }
 
     async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {

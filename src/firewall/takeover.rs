@@ -13,7 +13,7 @@ use super::model::Guard;
 use super::nftables::Nftables;
 use super::ufw;
 use super::{Firewall, FirewallError};
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 
 /// What an earlier choice left behind.
 enum Leftover {
@@ -177,6 +177,10 @@ impl Firewall for Takeover {
 
     fn forget(&self) {
         self.driver.forget();
+    }
+
+    fn changed_by(&self) -> Option<Author> {
+        self.driver.changed_by()
     }
 
     /// The new guard stands before the old one goes.

@@ -18,7 +18,7 @@ use super::model::Guard;
 use super::tool::Tool;
 use super::{Firewall, FirewallError, compare};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 use crate::sys::netns;
 
 /// Where ufw keeps its rules.
@@ -127,6 +127,11 @@ impl Firewall for Ufw {
 
     fn forget(&self) {
         self.guard.forget();
+    }
+
+    /// Of the guard alone: who changed what stands in front of it is not known.
+    fn changed_by(&self) -> Option<Author> {
+        self.guard.changed_by()
     }
 
     /// It closes before it opens: entries that are not wanted go first, then comes the guard, then the new entries.

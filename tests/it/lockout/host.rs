@@ -101,7 +101,7 @@ impl Host {
         command.arg(format!("--net=/proc/{}/ns/net", self.lab.host.pid())).arg(EXITPOOL).arg(verb);
         command.env_remove("SSH_CONNECTION").env_remove("SSH_CLIENT");
         command.arg("--runtime-dir").arg(self.at("run"));
-        let reads_the_host = ["run", "plan", "snapshot"].contains(&verb);
+        let reads_the_host = ["run", "plan", "snapshot", "drift"].contains(&verb);
         if reads_the_host {
             command.arg("--state-dir").arg(self.at("state")).args(["--listen", "0.0.0.0:8080"]);
             command.arg("--torrc-defaults").arg(self.at("torrc")).arg("--source").arg(self.at("pool.yaml"));
