@@ -125,6 +125,11 @@ impl Iptables {
         Ok(Canonical { v4, v6, sets })
     }
 
+    /// Whether anything of ours stands, where that can be read.
+    pub(super) async fn works(&self) -> Result<bool, FirewallError> {
+        self.read().await.map(|seen| seen != Canonical::default())
+    }
+
     /// Which of the two it is.
     pub(super) fn flavour(&self) -> Flavour {
         self.flavour

@@ -1,6 +1,6 @@
 //! Nobody who is inside is locked out unseen: SSH and the page under a guard that changes, with a real sshd.
 
-mod host;
+pub mod host;
 mod rivals;
 mod trials;
 
