@@ -2,7 +2,9 @@
 
 pub mod host;
 mod rivals;
+mod started;
 mod trials;
+mod undone;
 
 use std::fs;
 
