@@ -1,6 +1,7 @@
 //! The helper's side: it listens, checks who asks and what, and lets one question after the other be done.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net;
@@ -15,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{Answer, LONGEST_QUESTION_BYTES, Managed, Question, Verb};
+use crate::error::chain;
 use crate::firewall::front::InFront;
 use crate::firewall::iptables::{Flavour, Iptables};
 use crate::firewall::model::Guard;
@@ -71,15 +73,24 @@ impl Asked {
         if let Some(Err(why)) = verb.guard().map(Guard::check) {
             return Answer::Refused(format!("no daemon makes such a guard: {why}"));
         }
-        let mut firewalls = self.firewalls.lock().await;
         let word = verb.word();
-        let answered = match open(firewall).await {
-            Ok(opened) => firewalls.entry(firewall).or_insert(opened).obey(verb).await,
-            Err(error) => Err(error),
+        let is_a_look = matches!(verb, Verb::Stands | Verb::Observe(_));
+        let answered = self.obey(firewall, verb).await;
+        match &answered {
+            Err(error) => tracing::warn!(?firewall, verb = word, error = chain(error), "failed"),
+            Ok(_) if is_a_look => tracing::debug!(?firewall, verb = word, "looked"),
+            Ok(_) => tracing::info!(?firewall, verb = word, "done"),
+        }
+        answered.unwrap_or_else(|error| Answer::failed(&error))
+    }
+
+    async fn obey(&self, firewall: Managed, verb: Verb) -> Result<Answer, FirewallError> {
+        let mut firewalls = self.firewalls.lock().await;
+        let kept = match firewalls.entry(firewall) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(place) => place.insert(open(firewall).await?),
         };
-        let answer = answered.unwrap_or_else(|error| Answer::failed(&error));
-        tracing::info!(?firewall, verb = word, failed = matches!(answer, Answer::Failed { .. }), "asked");
-        answer
+        kept.obey(verb).await
     }
 }
 

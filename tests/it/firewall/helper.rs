@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use exitpool::daemon::socket::{self, Report, Verb};
 use tempfile::TempDir;
 
+use super::bus::FirewalldHost;
 use super::lab::{Guarded as _, Kind, Lab};
 use super::ufw;
 use crate::lockout::host::{condition, is};
@@ -71,10 +72,14 @@ impl Place {
 
     /// Starts the daemon as nobody, with the right to change nftables and no other.
     fn daemon(&self, lab: &Lab) -> Running {
+        self.daemon_within(lab, "")
+    }
+
+    fn daemon_within(&self, lab: &Lab, within: &str) -> Running {
         let rights = "+net_admin,+net_raw";
         let script = format!(
             "chown -R {NOBODY}:{NOBODY} {0}
-             exec nsenter --net=/proc/{1}/ns/net setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \
+             exec nsenter --net=/proc/{1}/ns/net {within} setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \
                  --bounding-set -all,{rights} --inh-caps {rights} --ambient-caps {rights} \
                  {0}/exitpool run --log-format text --listen 0.0.0.0:8080 \
                  --source {0}/pool.yaml --state-dir {0}/state --runtime-dir {0}/run",
@@ -261,6 +266,31 @@ fn the_helper_obeys_one_user_and_understands_little() {
     assert_eq!(ask(&place.socket(), stands), "{\"stands\":false}\n");
     assert_eq!(lab.everything(), before);
     drop(silent);
+}
+
+#[test]
+fn a_daemon_without_root_keeps_its_policy_in_firewalld_by_the_helper() {
+    let Some(lab) = Lab::new(Kind::Nftables) else { return };
+    let Some(firewalld) = FirewalldHost::start(&lab) else { return };
+    let place = Place::new();
+    place.wish("firewalld");
+    let within = firewalld.within();
+    let _helper = place.helper(&format!("nsenter --net=/proc/{}/ns/net {within}", lab.host.pid()), NOBODY);
+    let _daemon = place.daemon_within(&lab, &within);
+    let report = place.sees("the guard and the policy", in_sync);
+    assert_eq!(driver(&report), "firewalld");
+    let policy = |option: &str| firewalld.cmd(&lab, &format!("{option} --info-policy exitpool"));
+    for option in ["", "--permanent"] {
+        assert!(policy(option).contains("port=\"8080\""), "{}", policy(option));
+    }
+
+    firewalld.cmd(&lab, "--permanent --delete-policy exitpool");
+    firewalld.cmd(&lab, "--reload");
+    place.sees("the policy, again", |report| in_sync(report) && firewalld.files().contains("8080"));
+
+    place.wish("nftables");
+    place.sees("the guard alone", |report| in_sync(report) && driver(report) == "nftables");
+    assert!(!firewalld.cmd(&lab, "--get-policies").contains("exitpool") && !firewalld.files().contains("8080"));
 }
 
 /// As a service manager hands it over.

@@ -6,6 +6,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,6 +18,7 @@ use super::trials::{insisting, open, taken_back, waits_until_closed, waits_until
 use crate::firewall::lab::{Kind, Lab, STRANGER};
 
 const TERMS: &str = "confirm_within: 3s";
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host that looks as if systemd had booted it, with a script as its `systemd-run`.
 fn host_of_systemd(stand_in: impl FnOnce(&Host) -> String) -> Option<Host> {
@@ -37,7 +41,8 @@ fn the_service_manager_starts_what_takes_a_change_back() {
     let stand_in = |host: &Host| {
         let at = |name: &str| host.at(name).display().to_string();
         format!(
-            "for told in \"$@\"; do echo \"$told\"; done >{0}
+            "rm -f {2}
+             for told in \"$@\"; do echo \"$told\"; done >{0}
              while [ \"$1\" != -- ]; do shift; done; shift
              NOTIFY_SOCKET={1} setsid \"$@\" </dev/null >/dev/null 2>&1 &
              while [ ! -e {2} ]; do kill -0 $! || exit 1; sleep 0.02; done",
@@ -47,21 +52,19 @@ fn the_service_manager_starts_what_takes_a_change_back() {
         )
     };
     let Some(mut host) = host_of_systemd(stand_in) else { return };
-    let manager = UnixDatagram::bind(host.at("notify")).unwrap();
-    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let manager = Manager::of(&host);
     // The first guard is on trial as well.
-    fs::write(host.at("ready"), "").unwrap();
     host.comes_up(&open(TERMS));
-    assert_eq!(hears(&manager), b"READY=1");
-    fs::remove_file(host.at("ready")).unwrap();
+    assert_eq!(manager.hears(), b"READY=1");
+    manager.waits.store(true, Ordering::SeqCst);
     let before = host.lab.everything();
     let session = host.logs_in(STRANGER[0]);
     host.wish(&insisting(TERMS));
 
     // It has started once it has said so, and before that nothing is changed.
-    assert_eq!(hears(&manager), b"READY=1");
+    assert_eq!(manager.hears(), b"READY=1");
     assert_eq!(host.lab.everything(), before);
-    fs::write(host.at("ready"), "").unwrap();
+    manager.waits.store(false, Ordering::SeqCst);
     waits_until_closed(&host);
     assert_eq!(told(&host), expected(&host));
 
@@ -74,15 +77,40 @@ fn the_service_manager_starts_what_takes_a_change_back() {
     host.sees("the change, held", taken_back);
 }
 
-fn hears(manager: &UnixDatagram) -> Vec<u8> {
-    let mut heard = [0; 64];
-    let length = loop {
-        match manager.recv(&mut heard) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => break received.unwrap(),
-        }
-    };
-    heard[..length].to_vec()
+/// Hears what a unit says, and lets what has started it go on.
+struct Manager {
+    heard: Receiver<Vec<u8>>,
+    /// Whether it takes its time.
+    waits: Arc<AtomicBool>,
+}
+
+impl Manager {
+    fn of(host: &Host) -> Self {
+        let socket = UnixDatagram::bind(host.at("notify")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (tell, heard) = channel();
+        let waits = Arc::new(AtomicBool::new(false));
+        let (is_waiting, ready) = (Arc::clone(&waits), host.at("ready"));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            loop {
+                match socket.recv(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Ok(length) if tell.send(buffer[..length].to_vec()).is_ok() => {}
+                    _ => return,
+                }
+                while is_waiting.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                let _ = fs::write(&ready, "");
+            }
+        });
+        Self { heard, waits }
+    }
+
+    fn hears(&self) -> Vec<u8> {
+        self.heard.recv_timeout(PATIENCE).unwrap()
+    }
 }
 
 fn told(host: &Host) -> Vec<String> {
