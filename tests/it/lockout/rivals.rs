@@ -6,7 +6,7 @@ use exitpool::daemon::socket::Report;
 
 use super::host::{Host, condition, is};
 use super::{document, in_sync};
-use crate::firewall::lab::Kind;
+use crate::firewall::lab::{Kind, Lab};
 
 fn healing(how: &str, driver: &str) -> String {
     document("allow_lockout: false") + &format!("firewall: {{driver: {driver}}}\nreconcile: {{self_heal: {how}}}\n")
@@ -121,4 +121,25 @@ fn a_repair_that_another_program_undoes_waits_and_says_with_whom() {
     drop(rival);
     host.sees("the guard, in peace", in_sync);
     assert_eq!(host.metric("exitpool_contested_resources{kind=\"guard\"}"), 0.0);
+}
+
+/// What was read to find the difference serves to mend it, as long as nobody changes anything in between.
+#[test]
+fn a_repair_reads_the_guard_once_to_find_it_changed_and_once_to_see_it_whole() {
+    let Some(mut host) = Lab::new(Kind::Nftables).and_then(Host::prepare) else { return };
+    std::fs::create_dir(host.at("tools")).unwrap();
+    let calls = host.at("calls").display().to_string();
+    host.script("tools/nft", &format!("echo \"$*\" >>{calls}; exec /usr/sbin/nft \"$@\""));
+    let tools = host.at("tools").display().to_string();
+    host.within = Some(host.script("with-tools", &format!("PATH={tools}:$PATH; export PATH; exec \"$@\"")));
+    host.comes_up(&healing("on", "nftables"));
+    let whole = host.lab.everything();
+    std::fs::write(&calls, "").unwrap();
+    somebody_runs(&host, "/usr/sbin/nft insert rule inet exitpool guard tcp dport 30000 accept");
+    let mended = |report: &Report| in_sync(report) && report.status["firewall"]["changed_by"]["name"] == "nft";
+    host.sees("the guard, mended", mended);
+    assert_eq!(host.lab.everything(), whole);
+    let (look, change) = ("-j list table inet exitpool", "-j -f -");
+    let made = std::fs::read_to_string(&calls).unwrap();
+    assert_eq!(made.lines().collect::<Vec<_>>(), [look, change, look]);
 }
