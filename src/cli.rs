@@ -16,6 +16,7 @@ mod diff;
 mod doctor;
 mod down;
 mod drift;
+mod firewall_helper;
 mod guard_trial;
 mod history;
 mod look;
@@ -84,6 +85,7 @@ enum Verb {
     Snapshot(snapshot::Arguments),
     Token(token::Arguments),
     Doctor(doctor::Arguments),
+    FirewallHelper(firewall_helper::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -204,6 +206,7 @@ impl Verb {
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::FirewallHelper(arguments) => firewall_helper::run(&arguments).await,
             Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,

@@ -6,6 +6,8 @@
 
 mod compare;
 pub mod firewalld;
+pub mod front;
+pub mod helper;
 mod interval;
 pub mod iptables;
 pub mod model;
@@ -22,7 +24,7 @@ pub mod unavailable;
 use async_trait::async_trait;
 
 use crate::error::{Classify, Kind};
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 use model::Guard;
 
 pub use select::select;
@@ -45,6 +47,12 @@ pub trait Firewall: Send + Sync {
     /// Forgets what was read, so that the next look reads everything.
     fn forget(&self) {
         // Most drivers read each time.
+    }
+
+    /// Who of others has changed ours since it was last read as wanted, the latest of them; `None` where that is not
+    /// known. A driver that is told of no change never knows.
+    fn changed_by(&self) -> Option<Author> {
+        None
     }
 
     /// Puts the guard in place, in one transaction, without a moment in which a blocked packet passes.
@@ -134,6 +142,24 @@ pub enum FirewallError {
     /// There is no system bus to speak over.
     #[error("cannot reach the system bus, over which firewalld speaks: start D-Bus, or choose another firewall.driver")]
     NoBus(#[source] std::io::Error),
+    /// It takes root, and the helper that would do it cannot be asked.
+    #[error(
+        "{refused}; or start the firewall helper, which does it for a daemon that is not root ({helper}; see docs/firewall.md)"
+    )]
+    Unhelped {
+        /// What the firewall said.
+        refused: String,
+        /// Why the helper cannot be asked.
+        helper: String,
+    },
+    /// The helper tried, and could not do it.
+    #[error("{message}")]
+    Helper {
+        /// What the firewall said to it.
+        message: String,
+        /// Whether it was late, rather than something else.
+        late: bool,
+    },
     /// It takes orders from root alone.
     #[error("{tool} obeys root alone ({said}): run exitpool as root, or choose firewall.driver: nftables")]
     RootOnly {
@@ -169,8 +195,9 @@ impl Classify for FirewallError {
         match self {
             Self::NotChosen(_) | Self::Missing { .. } | Self::Talk { .. } | Self::Forbidden { .. } => Kind::Host,
             Self::NotRunning(_) | Self::Elsewhere(_) | Self::NoBus(_) => Kind::Host,
-            Self::RootOnly { .. } | Self::Unread { .. } => Kind::Host,
-            Self::Deadline { .. } => Kind::Timeout,
+            Self::RootOnly { .. } | Self::Unread { .. } | Self::Unhelped { .. } => Kind::Host,
+            Self::Deadline { .. } | Self::Helper { late: true, .. } => Kind::Timeout,
+            Self::Helper { late: false, .. } => Kind::Firewall,
             Self::Taken { .. } | Self::Refused { .. } | Self::Crashed { .. } | Self::Unreadable { .. } => {
                 Kind::Firewall
             }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ pub struct Observed {
     pub relays: Observation<Relays>,
     /// The guard, as read back; absent where the driver has nothing of ours.
     pub guard: Observation<ObservedGuard>,
+    /// Who changed the guard last, where it is not as wished and the kernel told; nothing is decided on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard_author: Option<Author>,
     /// Listening TCP sockets of others, at the addresses that nodes want.
     pub strangers: BTreeMap<SocketAddr, Stranger>,
     /// Who of outside uses this host, and must not be locked out unseen.
@@ -147,6 +151,19 @@ pub enum ObservedGuard {
     Exact(Guard),
     /// It is there and differs from every guard we would make, in these ways.
     Altered(Vec<String>),
+}
+
+/// The program that changed something, as the kernel told it when it happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Author {
+    /// Its process id then; the process may have ended since.
+    pub pid: Option<u32>,
+    /// The name of the process: that of the tool which spoke to the kernel, as `nft`.
+    pub name: Option<String>,
+    /// When that was heard of, RFC 3339.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
 }
 
 /// A listening socket that is not ours.
@@ -244,6 +261,23 @@ pub fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
     };
     left.port() == right.port()
         && (left.ip() == right.ip() || covers(left.ip(), right.ip()) || covers(right.ip(), left.ip()))
+}
+
+impl Author {
+    /// Says who changed something, and when, in words that go behind a sentence.
+    pub fn told(author: Option<&Self>) -> String {
+        author.map_or_else(
+            || "by whom it was changed is not known".to_owned(),
+            |author| format!("changed by {author} at {:.0}", author.at),
+        )
+    }
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.as_deref().unwrap_or("a program without a name"))?;
+        self.pid.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))
+    }
 }
 
 impl fmt::Display for Stranger {

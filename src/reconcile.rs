@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::apply::{self, Drivers, Outcome};
 use crate::desired::{Desired, SelfHeal};
 use crate::observe::collect::{Scope, observe, sessions};
-use crate::observe::{Observed, Visitor};
+use crate::observe::{Author, Observed, Visitor};
 use crate::plan::{Applied, Cause, Deletions, Mandate, OnTrial, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
 
@@ -50,6 +50,8 @@ pub struct Pass {
     pub planned: Plan,
     /// What was done, and what became of it.
     pub outcomes: Vec<Outcome>,
+    /// Who had changed the guard before it, where it was not as wished and the kernel told.
+    pub guard_author: Option<Author>,
     /// The world at its end.
     pub observed: Observed,
     /// What is left to be done at its end; empty when the host is converged.
@@ -95,17 +97,17 @@ impl Reconciler {
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
-        let planned = first.plan.clone();
+        let (planned, guard_author) = (first.plan.clone(), first.observed.guard_author.clone());
         let last = if outcomes.is_empty() { first } else { self.look(desired).await };
         let ended = Timestamp::now();
-        self.backoffs.record(&outcomes, ended);
+        self.backoffs.record(&outcomes, guard_author.as_ref(), ended);
         let mut applied = std::mem::take(&mut self.applied);
         let wish = self.wish(desired);
         let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
         self.applied = applied;
 
         let took = ended.duration_since(started).unsigned_abs();
-        Pass { started, took, planned, outcomes, observed: last.observed, left: last.plan, settled }
+        Pass { started, took, planned, outcomes, guard_author, observed: last.observed, left: last.plan, settled }
     }
 
     /// Observes and plans; changes nothing.
@@ -177,6 +179,7 @@ mod tests {
             took: Duration::ZERO,
             planned: Plan { steps: vec![first.clone()], ..Plan::default() },
             outcomes: vec![Outcome { step: first.clone(), took: Duration::ZERO, result }],
+            guard_author: None,
             observed: Observed::default(),
             left: Plan { steps: left.cloned().into_iter().collect(), ..Plan::default() },
             settled: Settled::Unchanged,

@@ -35,13 +35,15 @@ use jiff::Timestamp;
 
 use crate::desired::{Exports, PoolName, RateLimit, Revision};
 use crate::firewall::model::Guard;
+use crate::observe::Author;
 use crate::plan::Held;
 use crate::plan::step::Object;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use inputs::{
-    Failure, Failures, Fault, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError, SourceState, Suspension,
+    Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError, SourceState,
+    Suspension,
 };
 pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
@@ -162,6 +164,8 @@ pub struct FirewallStatus {
     pub guard: Option<Guard>,
     /// In which ways it differs from every guard that we would make.
     pub differences: Vec<String>,
+    /// Who of others changed it last, of those changes that were found; `None` where that is not known.
+    pub changed_by: Option<Author>,
 }
 
 /// Who may reach what, by address.
@@ -248,7 +252,7 @@ impl Status {
 impl FirewallStatus {
     /// A firewall that nobody has looked at yet.
     fn unknown(driver: &'static str) -> Self {
-        Self { driver, in_sync: ConditionStatus::Unknown, guard: None, differences: Vec::new() }
+        Self { driver, in_sync: ConditionStatus::Unknown, guard: None, differences: Vec::new(), changed_by: None }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::apply::Drivers;
 use crate::daemon::settings::Settings;
-use crate::daemon::socket::{self, Verb};
+use crate::daemon::socket::{self, Report, Verb};
 use crate::desired::load::{self, Loaded};
 use crate::desired::{Desired, Pool, PoolName, Revision};
 use crate::error::{Kind, chain};
@@ -104,9 +104,13 @@ pub async fn look(host: &Host, source: &SourceArguments, wished: &Wished) -> any
 
 /// Who uses this host, beside SSH's sessions: whoever runs this, and those of whom a running daemon tells.
 pub async fn visitors(runtime_dir: &Path) -> BTreeSet<Visitor> {
-    let asked = tokio::time::timeout(DAEMON_PATIENCE, socket::ask(runtime_dir, Verb::Status)).await;
-    let known = asked.ok().and_then(Result::ok).map(|report| report.visitors).unwrap_or_default();
+    let known = published(runtime_dir).await.map(|report| report.visitors).unwrap_or_default();
     known.into_iter().chain(socket::operator()).collect()
+}
+
+/// What a running daemon has published; `None` where none answers.
+pub async fn published(runtime_dir: &Path) -> Option<Report> {
+    tokio::time::timeout(DAEMON_PATIENCE, socket::ask(runtime_dir, Verb::Status)).await.ok()?.ok()
 }
 
 /// What operators have said about a revision, beyond its file.

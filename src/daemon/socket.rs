@@ -21,8 +21,8 @@ use crate::apply::Outcome;
 use crate::desired::PoolName;
 use crate::observe::Visitor;
 use crate::plan::Deletions;
-use crate::status::wire::{NodesDocument, StatusDocument};
-use crate::status::{ConditionStatus, ConditionType, Note, Status, Visitors};
+use crate::status::wire::{DriftDocument, NodesDocument, StatusDocument};
+use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Visitors};
 use crate::sys::{files, users};
 
 use super::StatusReceiver;
@@ -110,6 +110,9 @@ pub struct Report {
     pub status: serde_json::Value,
     /// `/api/v1/nodes`.
     pub nodes: serde_json::Value,
+    /// `/api/v1/drift`; an older daemon does not tell it.
+    #[serde(default)]
+    pub drift: serde_json::Value,
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
@@ -241,7 +244,7 @@ impl Report {
     pub fn of(status: &Status) -> Self {
         let sentence = |note: &Note| format!("{}: {}", note.object, note.message);
         let open = [&status.pending, &status.waiting, &status.blocked];
-        let drifted = status.drift.items.iter().map(|item| item.sentence.clone());
+        let drifted = status.drift.items.iter().map(DriftItem::told);
         let held = status.held.iter().map(ToString::to_string);
         let waits =
             status.source.offered.iter().zip(status.source.withheld).map(|(offered, why)| format!("{offered}: {why}"));
@@ -258,6 +261,7 @@ impl Report {
             left: waits.chain(held).chain(drifted).chain(open.into_iter().flatten().map(sentence)).collect(),
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
+            drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
             visitors: BTreeSet::new(),
         }
     }
@@ -287,6 +291,7 @@ impl Report {
             left: Vec::new(),
             status: serde_json::Value::Null,
             nodes: serde_json::Value::Null,
+            drift: serde_json::Value::Null,
             visitors: BTreeSet::new(),
         }
     }

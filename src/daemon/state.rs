@@ -13,7 +13,7 @@ use crate::desired::{Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
 use crate::firewall::{self, Firewall};
-use crate::observe::Observed;
+use crate::observe::{Author, Observed};
 use crate::plan::{Mandate, Object, Plan, TakeBack};
 use crate::reconcile::{self, Reconciler};
 use crate::rollout::{self, Orders, Retreat};
@@ -281,7 +281,7 @@ impl State {
 
     fn remember(&mut self, pass: &reconcile::Pass, revision: &Revision) {
         for (outcome, audit) in pass.outcomes.iter().zip(self.audit.iter().cycle()) {
-            audit.append(record(outcome, revision));
+            audit.append(record(outcome, pass.guard_author.as_ref(), revision));
         }
         if pass.left.is_converged() && self.converged.as_ref() != Some(revision) {
             self.revisions.records.converged(revision);
@@ -294,6 +294,7 @@ impl State {
     fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
+        let fights = self.reconciler.backoffs.fights(Timestamp::now());
         let orders = self.revisions.records.orders();
         let suspended = orders.host.as_ref().map(suspension);
         let pools = orders.pools.iter().map(|(pool, order)| (pool.clone(), suspension(order))).collect();
@@ -306,6 +307,7 @@ impl State {
             observed,
             plan,
             failures: &failures,
+            fights: &fights,
             driver: self.reconciler.drivers.firewall.name(),
             server_addresses: &self.addresses,
             suspended: suspended.as_ref(),
@@ -361,16 +363,17 @@ fn summary(pass: &reconcile::Pass) -> status::Pass {
         (false, false) => PassResult::Requeue,
     };
     let applied = pass.outcomes.iter().filter(|outcome| outcome.result.is_ok()).map(|outcome| outcome.step.clone());
-    status::Pass { started: pass.started, duration: pass.took, result, applied: applied.collect() }
+    let (applied, guard_author) = (applied.collect(), pass.guard_author.clone());
+    status::Pass { started: pass.started, duration: pass.took, result, applied, guard_author }
 }
 
-fn record(outcome: &Outcome, revision: &Revision) -> Record {
+fn record(outcome: &Outcome, guard_author: Option<&Author>, revision: &Revision) -> Record {
     Record {
         at: Timestamp::now(),
         revision: Some(revision.clone()),
         object: outcome.step.object.to_string(),
         action: outcome.step.to_string(),
-        cause: outcome.step.cause.to_string(),
+        cause: status::event::cause(&outcome.step, guard_author),
         result: outcome.result.as_ref().map_or_else(|failed| failed.message.clone(), |()| "done".to_owned()),
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::model::Guard;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::ObservedGuard;
 
 /// How many differences of one sort are spelt out; the rest is counted.
 const MAX_SHOWN: usize = 10;
@@ -38,26 +38,6 @@ pub fn judge<F: Form>(wanted: &Guard, seen: &F) -> Result<ObservedGuard, F::Erro
         return Ok(ObservedGuard::Exact(other));
     }
     Ok(ObservedGuard::Altered(compiled.differences(seen)))
-}
-
-/// Joins what was seen of a guard with the differences of what stands in front of it, which depend on the guard.
-pub fn in_front(
-    seen: Observation<ObservedGuard>,
-    wanted: &Guard,
-    differences: impl Fn(&Guard) -> Vec<String>,
-) -> Observation<ObservedGuard> {
-    let altered = |sentences| Observation::Present(ObservedGuard::Altered(sentences));
-    match seen {
-        Observation::Present(ObservedGuard::Exact(stands)) => match differences(&stands) {
-            none if none.is_empty() => Observation::Present(ObservedGuard::Exact(stands)),
-            differences => altered(wanted.differences_from(&stands).into_iter().chain(differences).collect()),
-        },
-        Observation::Present(ObservedGuard::Altered(mut sentences)) => {
-            sentences.extend(differences(wanted));
-            altered(sentences)
-        }
-        Observation::Absent | Observation::Unknown(_) => seen,
-    }
 }
 
 /// Compares two lists of rules: there are few wanted ones, and any number of others.

@@ -12,7 +12,6 @@ mod policy;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -20,21 +19,15 @@ use serde_json::Value;
 use self::bus::{Bus, FIREWALLD, Line};
 use self::kernel::Kernel;
 use self::policy::{MARK, NAME, Policy};
+use super::front::InFront;
 use super::model::{Guard, Ports};
 use super::tool::Tool;
-use super::{Firewall, FirewallError, compare, nftables};
+use super::{FirewallError, nftables};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
 use crate::sys::{files, netns};
 
 /// Where firewalld keeps the policies of this host.
 const DIRECTORY: &str = "/etc/firewalld/policies";
-
-/// Keeps our policy in firewalld, in front of a guard.
-pub struct Firewalld {
-    guard: Arc<dyn Firewall>,
-    front: Front,
-}
 
 /// Our policy in firewalld.
 #[derive(Debug)]
@@ -50,13 +43,6 @@ struct Seen {
     permanent: Option<Policy>,
     running: Option<Policy>,
     kernel: Kernel,
-}
-
-impl Firewalld {
-    /// Puts our policy in front of a guard.
-    pub fn new(guard: Arc<dyn Firewall>, front: Front) -> Self {
-        Self { guard, front }
-    }
 }
 
 impl Seen {
@@ -105,37 +91,6 @@ impl Front {
         self.read().await.map(drop)
     }
 
-    /// Whether a policy of ours is known to be there: firewalld need not be running.
-    pub(super) async fn stands(&self) -> bool {
-        let is_ours = |policy: &Option<Policy>| policy.as_ref().is_some_and(Policy::is_ours);
-        match self.read().await {
-            Ok(seen) => is_ours(&seen.permanent) || is_ours(&seen.running),
-            // These files are another network namespace's.
-            Err(FirewallError::Elsewhere(_)) => false,
-            Err(_) => netns::is_of_the_host() && self.has_marked("xml"),
-        }
-    }
-
-    /// Removes our policy, and what firewalld keeps of it.
-    pub(super) async fn remove(&self) -> Result<(), FirewallError> {
-        match self.bus.open().await {
-            Ok(line) => self.withdraw(&line).await?,
-            Err(FirewallError::NotRunning(_) | FirewallError::NoBus(_)) => {}
-            Err(FirewallError::Elsewhere(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        if self.has_marked("xml") {
-            files::remove(&self.file("xml")).map_err(|source| FirewallError::Talk { tool: FIREWALLD, source })?;
-        }
-        // The copy that firewalld leaves of what it deletes: it does no harm where it may not be removed.
-        if self.has_marked("xml.old")
-            && let Err(error) = files::remove(&self.file("xml.old"))
-        {
-            tracing::warn!(%error, path = %self.file("xml.old").display(), "a copy of the policy is left behind");
-        }
-        Ok(())
-    }
-
     async fn withdraw(&self, line: &Line) -> Result<(), FirewallError> {
         let (permanent, running) = (line.permanent().await?, line.running().await?);
         if permanent.is_some_and(|policy| policy.is_ours()) {
@@ -181,7 +136,7 @@ impl Front {
     }
 
     /// Makes the policy what it should be, in the files and in force; firewalld reloads where nothing less will do.
-    async fn settle(&self, ports: &BTreeSet<Ports>) -> Result<(), FirewallError> {
+    async fn open(&self, ports: &BTreeSet<Ports>) -> Result<(), FirewallError> {
         let (line, seen, wanted) = (self.bus.open().await?, self.read().await?, Policy::of(ports));
         if seen.permanent.as_ref() != Some(&wanted) {
             line.replace(&wanted).await?;
@@ -203,48 +158,65 @@ impl Front {
 }
 
 #[async_trait]
-impl Firewall for Firewalld {
+impl InFront for Front {
     fn name(&self) -> &'static str {
         FIREWALLD
     }
 
     /// A firewalld that is not running is a difference: the guard closes without it.
-    async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        let (guard, seen) = tokio::join!(self.guard.observe(wanted), self.front.read());
-        match seen {
-            Ok(seen) => compare::in_front(guard, wanted, |guard| seen.differences(&policy::wanted(guard))),
-            Err(error @ (FirewallError::NotRunning(_) | FirewallError::Elsewhere(_))) => {
-                compare::in_front(guard, wanted, |_| vec![chain(&error)])
-            }
-            Err(error) => Observation::Unknown(chain(&error)),
+    async fn differences(&self, guard: &Guard) -> Result<Vec<String>, FirewallError> {
+        match self.read().await {
+            Ok(seen) => Ok(seen.differences(&policy::wanted(guard))),
+            Err(error @ (FirewallError::NotRunning(_) | FirewallError::Elsewhere(_))) => Ok(vec![chain(&error)]),
+            Err(error) => Err(error),
         }
     }
 
-    fn forget(&self) {
-        self.guard.forget();
-    }
-
-    /// It closes before it opens: what is not wanted in the policy goes first, then comes the guard, then the rest. What
-    /// firewalld says of itself never keeps the guard from closing.
-    async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {
+    /// What firewalld says of itself never keeps the guard from closing.
+    async fn narrow(&self, guard: &Guard) -> Result<(), FirewallError> {
         let ports = policy::wanted(guard);
-        let fewer = self.front.read().await.ok().and_then(|seen| seen.fewer(&ports));
-        if let Some(fewer) = fewer {
-            self.front.settle(&fewer).await?;
+        match self.read().await.ok().and_then(|seen| seen.fewer(&ports)) {
+            Some(fewer) => self.open(&fewer).await,
+            None => Ok(()),
         }
-        self.guard.apply(guard).await?;
-        self.front.settle(&ports).await
     }
 
+    async fn settle(&self, guard: &Guard) -> Result<(), FirewallError> {
+        self.open(&policy::wanted(guard)).await
+    }
+
+    /// With our policy goes what firewalld keeps of it.
     async fn remove(&self) -> Result<(), FirewallError> {
-        self.front.remove().await?;
-        self.guard.remove().await
+        match self.bus.open().await {
+            Ok(line) => self.withdraw(&line).await?,
+            Err(FirewallError::NotRunning(_) | FirewallError::NoBus(_)) => {}
+            Err(FirewallError::Elsewhere(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if self.has_marked("xml") {
+            files::remove(&self.file("xml")).map_err(|source| FirewallError::Talk { tool: FIREWALLD, source })?;
+        }
+        // The copy that firewalld leaves of what it deletes: it does no harm where it may not be removed.
+        if self.has_marked("xml.old")
+            && let Err(error) = files::remove(&self.file("xml.old"))
+        {
+            tracing::warn!(%error, path = %self.file("xml.old").display(), "a copy of the policy is left behind");
+        }
+        Ok(())
     }
 
-    async fn changed(&self) {
-        tokio::select! {
-            () = self.guard.changed() => {}
-            () = self.front.bus.news() => {}
+    /// firewalld need not be running.
+    async fn stands(&self) -> bool {
+        let is_ours = |policy: &Option<Policy>| policy.as_ref().is_some_and(Policy::is_ours);
+        match self.read().await {
+            Ok(seen) => is_ours(&seen.permanent) || is_ours(&seen.running),
+            // These files are another network namespace's.
+            Err(FirewallError::Elsewhere(_)) => false,
+            Err(_) => netns::is_of_the_host() && self.has_marked("xml"),
         }
+    }
+
+    async fn news(&self) {
+        self.bus.news().await;
     }
 }

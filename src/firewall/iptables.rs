@@ -25,11 +25,11 @@ use async_trait::async_trait;
 use self::canonical::{Canonical, Sets, TABLE, Table};
 use super::compare::{self, Form};
 use super::model::Guard;
-use super::netlink::Listener;
+use super::netlink::{IPV4, IPV6, Listener, Place};
 use super::tool::Tool;
 use super::{Firewall, FirewallError};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 
 /// The kernel tells nobody of a change of an ipset or of a table of iptables-legacy, so they are read this often.
 const POLL_EVERY: Duration = Duration::from_secs(2);
@@ -39,6 +39,9 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 const RELEASE_RETRY: Duration = Duration::from_millis(20);
 /// For how many seconds iptables-legacy waits for another that holds its lock.
 const LOCK_WAIT_SECONDS: &str = "5";
+
+/// What is touched by whoever changes ours, where iptables is made of nftables.
+const PLACES: [Place; 2] = [(IPV4, TABLE), (IPV6, TABLE)];
 
 /// Which of the two programs that are called iptables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,11 @@ impl Iptables {
         Ok(Canonical { v4, v6, sets })
     }
 
+    /// Whether anything of ours stands, where that can be read.
+    pub(super) async fn works(&self) -> Result<bool, FirewallError> {
+        self.read().await.map(|seen| seen != Canonical::default())
+    }
+
     /// Which of the two it is.
     pub(super) fn flavour(&self) -> Flavour {
         self.flavour
@@ -177,7 +185,11 @@ impl Iptables {
     async fn restore_tables(&self, wanted: &Canonical, seen: &mut Canonical) -> Result<(), FirewallError> {
         for (programs, wanted, seen) in [(&self.v4, &wanted.v4, &mut seen.v4), (&self.v6, &wanted.v6, &mut seen.v6)] {
             if let Some(document) = restore::table(wanted, seen) {
-                programs.restore.run(&["--noflush", "-w", LOCK_WAIT_SECONDS], document.as_bytes()).await?;
+                let arguments = ["--noflush", "-w", LOCK_WAIT_SECONDS];
+                let (_, pid) = programs.restore.run_as(&arguments, document.as_bytes()).await?;
+                if let Some(listener) = &self.listener {
+                    listener.is_ours(pid);
+                }
                 seen.clone_from(wanted);
             }
         }
@@ -275,11 +287,21 @@ impl Firewall for Iptables {
                     let Ok(judged) = compare::judge(wanted, &seen);
                     Observation::Present(judged)
                 };
+                if let (Observation::Present(ObservedGuard::Exact(stands)), Some(listener)) =
+                    (&observed, &self.listener)
+                    && stands == wanted
+                {
+                    listener.forget_authors(&PLACES);
+                }
                 *self.last_seen() = Some(seen);
                 observed
             }
             Err(error) => Observation::Unknown(chain(&error)),
         }
+    }
+
+    fn changed_by(&self) -> Option<Author> {
+        self.listener.as_ref()?.author(&PLACES)
     }
 
     /// Fills the sets before the rules use them. Between the two, and between v4 and v6, a packet passes only if the

@@ -13,6 +13,7 @@ use crate::desired::Desired;
 
 /// An inclusive range of TCP ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Ports {
     /// The first port.
     pub first: u16,
@@ -65,6 +66,27 @@ impl Guard {
             control_ports: Some(Ports::from(&desired.firewall.control_ports)),
             icmp_per_second: desired.firewall.icmp_per_second,
         }
+    }
+
+    /// Says why a guard that somebody else has written down is none that [`Self::of`] makes, where its ports are no ports or
+    /// its lists are not in order.
+    pub fn check(&self) -> Result<(), String> {
+        let all = self.socks_ports.iter().chain(&self.ssh_ports).chain(&self.control_ports);
+        if let Some(Ports { first, last }) = all.into_iter().find(|ports| ports.first == 0 || ports.first > ports.last)
+        {
+            return Err(format!("{first} to {last} are no ports"));
+        }
+        if let Some(ports) =
+            [&self.socks_ports, &self.ssh_ports].into_iter().find(|it| merge_ports(it.iter().copied()) != **it)
+        {
+            return Err(format!("the ports {ports:?} are not sorted, or touch each other"));
+        }
+        let lists = [&self.socks_allow, &self.panel_allow, &self.ssh_allow];
+        let is_in_order = |list: &Vec<IpNet>| aggregate(&list.iter().copied().collect()) == *list;
+        if let Some(list) = lists.into_iter().find(|list| !is_in_order(list)) {
+            return Err(format!("a list of {} networks is not sorted, or some of them lie within others", list.len()));
+        }
+        Ok(())
     }
 
     /// The ports that those on a whitelist reach: the nodes', and the page's.
@@ -281,6 +303,29 @@ mod tests {
     }
 
     /// Networks that often overlap, touch and repeat, and addresses on both sides of their borders.
+    #[test]
+    fn a_guard_that_no_daemon_makes_is_told_from_one_that_it_does() {
+        let guard = |socks: &[(u16, u16)], allow: &[&str]| Guard {
+            socks_ports: socks.iter().map(|&(first, last)| Ports { first, last }).collect(),
+            socks_allow: allow.iter().map(|it| it.parse().unwrap()).collect(),
+            ..Guard::default()
+        };
+        for good in [guard(&[], &[]), guard(&[(1, 2), (4, 65_535)], &["10.0.0.0/8", "fd00::/8"])] {
+            assert_eq!(good.check(), Ok(()));
+        }
+        for bad in [
+            guard(&[(5, 3)], &[]),
+            guard(&[(0, 3)], &[]),
+            guard(&[(4, 5), (1, 2)], &[]),
+            guard(&[(1, 2), (3, 4)], &[]),
+            guard(&[], &["10.0.0.0/8", "10.1.0.0/16"]),
+            guard(&[], &["10.1.2.3/8"]),
+            guard(&[], &["10.1.0.0/16", "10.0.0.0/16"]),
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+
     fn networks() -> impl proptest::strategy::Strategy<Value = Vec<IpNet>> {
         use proptest::prelude::*;
         let v4 = (0_u32..4_096, 20_u8..=32).prop_map(|(low, length)| {

@@ -1,23 +1,32 @@
 //! Hears from the kernel that somebody has changed rules of nftables, and who.
 //!
-//! After each transaction the kernel sends one `NEWGEN` message to the multicast group of nftables. It is a hint to
-//! look, and nothing more is read out of it than a name for the log. iptables-legacy and ipset are not heard.
+//! After each transaction the kernel sends what it has changed, and then one `NEWGEN` message, to the multicast group of
+//! nftables. It is a hint to look, and nothing more is read out of it than who has touched which table last.
+//! iptables-legacy and ipset are not heard.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use jiff::Timestamp;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use crate::observe::Author;
 
 /// `1 << (NFNLGRP_NFTABLES - 1)`, of linux/netfilter/nfnetlink.h.
 const NFTABLES_GROUP: u32 = 1 << 6;
 /// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN`, of linux/netfilter/nf_tables.h.
 const NEWGEN: u16 = (10 << 8) | 15;
+/// The subsystem in a message's type, of linux/netfilter/nfnetlink.h.
+const NFTABLES_SUBSYSTEM: u16 = 10;
+/// `NFTA_TABLE_NAME`, and `NFTA_…_TABLE` of everything that is in a table, of linux/netfilter/nf_tables.h.
+const TABLE_NAME: u16 = 1;
 /// `NFTA_GEN_PROC_PID` and `NFTA_GEN_PROC_NAME`, of the same.
 const PROCESS_ID: u16 = 2;
 const PROCESS_NAME: u16 = 3;
@@ -36,14 +45,15 @@ const MESSAGE_BYTES: usize = 64 << 10;
 /// How many messages are taken before others get their turn.
 const MAX_DRAINED: usize = 100_000;
 
-/// Who committed a transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Author {
-    /// The process id.
-    pub pid: Option<u32>,
-    /// The process name.
-    pub name: Option<String>,
-}
+/// Of how many tables it is known who touched them last: a host has a few.
+const MOST_TABLES: usize = 64;
+
+/// A table: its family, as linux/netfilter.h numbers them, and its name.
+pub type Place = (u8, &'static str);
+/// `NFPROTO_INET`, `NFPROTO_IPV4` and `NFPROTO_IPV6`, of the same.
+pub const INET: u8 = 1;
+pub const IPV4: u8 = 2;
+pub const IPV6: u8 = 10;
 
 /// A socket that hears of every transaction in the network namespace it was opened in.
 #[derive(Debug)]
@@ -51,7 +61,19 @@ pub struct Listener {
     socket: AsyncFd<OwnedFd>,
     /// How many transactions were heard of.
     heard: AtomicU64,
+    told: Mutex<Told>,
+    /// News that was taken aside, and that nobody was woken for.
+    aside: Notify,
     deaf: Once,
+}
+
+/// What the messages have told so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// The tables that the transaction has touched whose end is not told yet.
+    touched: Vec<(u8, String)>,
+    /// Who touched a table last.
+    authors: Vec<((u8, String), Author)>,
 }
 
 impl Listener {
@@ -68,24 +90,55 @@ impl Listener {
         Ok(Self {
             socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
             heard: AtomicU64::new(0),
+            told: Mutex::default(),
+            aside: Notify::new(),
             deaf: Once::new(),
         })
     }
 
     /// Counts the transactions so far, with those that nobody has waited for yet.
     pub fn heard(&self) -> io::Result<u64> {
+        self.drain().map(|(heard, _)| heard)
+    }
+
+    fn drain(&self) -> io::Result<(u64, bool)> {
         let mut news = News::nothing();
         for _ in 0..MAX_DRAINED {
-            match news.take(self.socket.get_ref()) {
+            match news.take(self.socket.get_ref(), &mut self.told()) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(self.count(&news)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.count(&news);
                     return Err(error);
                 }
             }
         }
-        Ok(self.count(&news))
+        Ok((self.count(&news), news.came))
+    }
+
+    /// Who touched one of these tables last, since that was forgotten; whoever waits for news is still woken.
+    pub fn author(&self, places: &[Place]) -> Option<Author> {
+        if self.drain().is_ok_and(|(_, came)| came) {
+            self.aside.notify_one();
+        }
+        self.told().author(places)
+    }
+
+    /// Forgets who touched these tables.
+    pub fn forget_authors(&self, places: &[Place]) {
+        self.told().authors.retain(|(place, _)| !is_one_of(places, place));
+    }
+
+    /// Forgets what a process of our own did, which has just ended.
+    pub fn is_ours(&self, pid: Option<u32>) {
+        if self.drain().is_ok_and(|(_, came)| came) {
+            self.aside.notify_one();
+        }
+        self.told().authors.retain(|(_, author)| pid.is_none() || author.pid != pid);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, news: &News) -> u64 {
@@ -103,62 +156,107 @@ impl Listener {
 
     /// Waits for news as [`Self::changed`] does, and for ever once none can be heard any more.
     pub async fn news(&self) {
-        match self.changed().await {
-            Ok(authors) => tracing::debug!(?authors, "the firewall was changed"),
-            Err(error) => {
-                self.deaf.call_once(|| {
-                    tracing::error!(%error, "cannot hear of changes of the firewall any more: the resync finds them");
-                });
-                std::future::pending().await
-            }
+        let heard = tokio::select! {
+            heard = self.changed() => heard,
+            () = self.aside.notified() => Ok(()),
+        };
+        if let Err(error) = heard {
+            self.deaf.call_once(|| {
+                tracing::error!(%error, "cannot hear of changes of the firewall any more: the resync finds them");
+            });
+            std::future::pending::<()>().await;
         }
     }
 
     /// Waits for a transaction, then takes all the news that has come in: it is one wake-up.
     ///
     /// A burst that did not fit into the buffer is news as well, by nobody in particular.
-    async fn changed(&self) -> io::Result<Vec<Author>> {
+    async fn changed(&self) -> io::Result<()> {
         loop {
             let mut ready = self.socket.readable().await?;
             let mut news = News::nothing();
             // Interrupted by the wish to be fair, it stays readable, and the next call goes on.
             for _ in 0..MAX_DRAINED {
-                match ready.try_io(|socket| news.take(socket.get_ref())) {
+                match ready.try_io(|socket| news.take(socket.get_ref(), &mut self.told())) {
                     Ok(taken) => taken?,
                     Err(_would_block) => break,
                 }
             }
             if news.came {
                 self.count(&news);
-                return Ok(news.authors);
+                return Ok(());
             }
         }
     }
 }
 
+impl Told {
+    /// Takes in all that a datagram tells; says whether a transaction has ended.
+    fn take(&mut self, datagram: &[u8], now: impl Fn() -> Timestamp) -> bool {
+        let (mut rest, mut ended) = (datagram, false);
+        while let Some((kind, content, after)) = message(rest) {
+            let attributes = content.get(GENERATION_HEADER_BYTES..).unwrap_or_default();
+            if kind == NEWGEN {
+                self.end(&author(attributes, now()));
+                ended = true;
+            } else if kind >> 8 == NFTABLES_SUBSYSTEM {
+                self.touch(content.first().copied().unwrap_or_default(), attributes);
+            }
+            rest = after;
+        }
+        ended
+    }
+
+    fn touch(&mut self, family: u8, attributes: &[u8]) {
+        let Some((_, name, _)) = attribute(attributes).filter(|(kind, ..)| *kind == TABLE_NAME) else { return };
+        let name = word(name);
+        let is_known = self.touched.iter().any(|(of, known)| *of == family && *known == name);
+        if !is_known && self.touched.len() < MOST_TABLES {
+            self.touched.push((family, name));
+        }
+    }
+
+    fn end(&mut self, author: &Author) {
+        tracing::debug!(?author, tables = ?self.touched, "the firewall was changed");
+        for place in self.touched.drain(..) {
+            self.authors.retain(|(known, _)| *known != place);
+            self.authors.push((place, author.clone()));
+        }
+        let surplus = self.authors.len().saturating_sub(MOST_TABLES);
+        self.authors.drain(..surplus);
+    }
+
+    /// The newest stand last.
+    fn author(&self, places: &[Place]) -> Option<Author> {
+        self.authors.iter().rfind(|(place, _)| is_one_of(places, place)).map(|(_, author)| author.clone())
+    }
+}
+
+fn is_one_of(places: &[Place], (family, name): &(u8, String)) -> bool {
+    places.contains(&(*family, name.as_str()))
+}
+
 struct News {
     came: bool,
-    authors: Vec<Author>,
     buffer: Vec<u8>,
 }
 
 impl News {
     fn nothing() -> Self {
-        Self { came: false, authors: Vec::new(), buffer: vec![0; MESSAGE_BYTES] }
+        Self { came: false, buffer: vec![0; MESSAGE_BYTES] }
     }
 
-    /// Receives one datagram.
-    fn take(&mut self, socket: &OwnedFd) -> io::Result<()> {
+    /// Receives one datagram. Who calls holds what was told: a transaction comes in several datagrams, one after the other.
+    fn take(&mut self, socket: &OwnedFd, told: &mut Told) -> io::Result<()> {
         match recv(socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {
             Ok((length, _)) => {
-                let authors = authors(&self.buffer[..length]);
-                self.came |= !authors.is_empty();
-                self.authors.extend(authors);
-                self.authors.dedup();
+                self.came |= told.take(&self.buffer[..length], Timestamp::now);
                 Ok(())
             }
             Err(Errno::NOBUFS) => {
                 self.came = true;
+                // Whose the lost messages were, nobody knows.
+                *told = Told::default();
                 Ok(())
             }
             Err(Errno::INTR) => Ok(()),
@@ -167,34 +265,24 @@ impl News {
     }
 }
 
-/// Reads the authors of all the transactions that a datagram tells of.
-fn authors(datagram: &[u8]) -> Vec<Author> {
-    let mut found = Vec::new();
-    let mut rest = datagram;
-    while let Some((kind, content, after)) = message(rest) {
-        if kind == NEWGEN {
-            found.push(author(content.get(GENERATION_HEADER_BYTES..).unwrap_or_default()));
-        }
-        rest = after;
-    }
-    found
-}
-
-fn author(attributes: &[u8]) -> Author {
-    let mut author = Author::default();
+fn author(attributes: &[u8], at: Timestamp) -> Author {
+    let mut author = Author { pid: None, name: None, at };
     let mut rest = attributes;
     while let Some((kind, content, after)) = attribute(rest) {
         match kind {
             PROCESS_ID => author.pid = content.try_into().ok().map(u32::from_be_bytes),
-            PROCESS_NAME => {
-                let name = content.split(|&byte| byte == 0).next().unwrap_or_default();
-                author.name = Some(String::from_utf8_lossy(name).into_owned());
-            }
+            PROCESS_NAME => author.name = Some(word(content)),
             _ => {}
         }
         rest = after;
     }
     author
+}
+
+/// A string of the kernel. A process may call itself as it likes: what a terminal could obey is not taken over.
+fn word(bytes: &[u8]) -> String {
+    let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).chars().map(|it| if it.is_control() { '?' } else { it }).collect()
 }
 
 /// Splits the first message off: its type, its content and what comes after it.
@@ -236,26 +324,64 @@ mod tests {
         [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &content].concat()
     }
 
+    fn at_noon() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    fn named(pid: u32, name: &str) -> Author {
+        Author { pid: Some(pid), name: Some(name.to_owned()), at: at_noon() }
+    }
+
+    /// What the kernel sends when a process changes a table: a rule of it, then the generation.
+    fn transaction(family: u8, table: &str, (pid, name): (u32, &str)) -> Vec<Vec<u8>> {
+        let mut rule =
+            message_of((10 << 8) | 6, &[attribute_of(TABLE_NAME, table.as_bytes()), attribute_of(2, b"c\0")]);
+        rule[HEADER_BYTES] = family;
+        let pid = attribute_of(PROCESS_ID, &u32::to_be_bytes(pid));
+        let name = attribute_of(PROCESS_NAME, name.as_bytes());
+        vec![rule, message_of(NEWGEN, &[attribute_of(1, &7_u32.to_be_bytes()), pid, name])]
+    }
+
     #[test]
-    fn the_author_is_read_out_of_a_generation() {
-        let id = attribute_of(1, &7_u32.to_be_bytes());
-        let pid = attribute_of(PROCESS_ID, &4711_u32.to_be_bytes());
-        let name = attribute_of(PROCESS_NAME, b"ufw\0");
-        let other = message_of((10 << 8) | 3, &[attribute_of(9, b"x")]);
-        let datagram = [other, message_of(NEWGEN, &[id, pid, name]), message_of(NEWGEN, &[])].concat();
-        let named = Author { pid: Some(4711), name: Some("ufw".to_owned()) };
-        assert_eq!(authors(&datagram), [named, Author::default()]);
+    fn who_touched_a_table_last_is_read_out_of_the_messages() {
+        let mut told = Told::default();
+        for (family, table, by) in [
+            (INET, "exitpool\0", (4711, "ufw\0")),
+            (INET, "others\0", (1, "nft\0")),
+            (IPV4, "exitpool\0", (2, "nft\0")),
+        ] {
+            // The end comes in a datagram of its own.
+            let ended: Vec<bool> =
+                transaction(family, table, by).iter().map(|datagram| told.take(datagram, at_noon)).collect();
+            assert_eq!(ended, [false, true]);
+        }
+        assert_eq!(told.author(&[(INET, "exitpool")]), Some(named(4711, "ufw")));
+        assert_eq!(told.author(&[(IPV4, "mangle")]), None);
+        let again = transaction(INET, "exitpool\0", (5, "\u{1b}[2J\0")).concat();
+        assert!(told.take(&again, at_noon), "or in the same one");
+        assert_eq!(told.author(&[(INET, "exitpool")]), Some(named(5, "?[2J")));
+    }
+
+    #[test]
+    fn a_flood_of_tables_is_not_kept() {
+        let mut told = Told::default();
+        for n in 0..3 * MOST_TABLES {
+            told.take(&transaction(INET, &format!("t{n}\0"), (1, "nft\0")).concat(), at_noon);
+        }
+        assert_eq!(told.authors.len(), MOST_TABLES);
+        let newest = told.authors.last().unwrap();
+        assert_eq!(newest.0.1, format!("t{}", 3 * MOST_TABLES - 1));
     }
 
     #[test]
     fn a_damaged_datagram_ends_the_reading() {
-        let whole = message_of(NEWGEN, &[attribute_of(PROCESS_ID, &1_u32.to_be_bytes())]);
+        let whole = transaction(INET, "exitpool\0", (1, "nft\0")).concat();
         for length in 0..whole.len() {
-            assert!(authors(&whole[..length]).is_empty(), "{length}");
+            assert!(!Told::default().take(&whole[..length], at_noon), "{length}");
         }
         let mut shrunk = whole.clone();
         shrunk[..4].copy_from_slice(&3_u32.to_ne_bytes());
-        assert!(authors(&shrunk).is_empty());
-        assert!(author(&[0, 0, 0, 0]).name.is_none());
+        assert!(!Told::default().take(&shrunk, at_noon));
+        assert!(author(&[0, 0, 0, 0], at_noon()).name.is_none());
     }
 }

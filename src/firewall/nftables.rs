@@ -14,7 +14,7 @@ mod differences;
 mod pretty;
 mod transaction;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -22,11 +22,14 @@ use serde_json::Value;
 use self::canonical::{Canonical, CanonicalError};
 use super::compare::{self, Form};
 use super::model::Guard;
-use super::netlink::Listener;
+use super::netlink::{INET, Listener, Place};
 use super::tool::{self, Tool};
 use super::{Firewall, FirewallError};
 use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
+
+/// What is touched by whoever changes ours.
+const PLACES: [Place; 1] = [(INET, compile::TABLE)];
 
 /// Keeps the guard in `table inet exitpool`.
 #[derive(Debug)]
@@ -39,8 +42,9 @@ pub struct Nftables {
 /// What was read last.
 #[derive(Debug, Clone)]
 struct Read {
-    wanted: Guard,
-    seen: Observation<ObservedGuard>,
+    table: Arc<Option<Canonical>>,
+    /// What that was for which guard.
+    judged: Option<(Guard, Observation<ObservedGuard>)>,
     /// How many transactions had been heard of before it was read.
     heard: u64,
 }
@@ -65,12 +69,39 @@ impl Nftables {
     }
 
     async fn commit(&self, transaction: &Value) -> Result<(), FirewallError> {
-        self.nft.run(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await.map(|_| ())
+        let (_, pid) = self.nft.run_as(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await?;
+        if let Some(listener) = &self.listener {
+            listener.is_ours(pid);
+        }
+        Ok(())
+    }
+
+    /// Reads our table, unless nobody has changed anything since it was read last.
+    async fn table(&self) -> Result<Arc<Option<Canonical>>, FirewallError> {
+        // Before reading: what is changed meanwhile is heard by the next look.
+        let heard = self.heard();
+        if let Some(read) = self.read_before(heard) {
+            return Ok(read.table);
+        }
+        self.forget();
+        let table = Arc::new(self.read().await?);
+        *self.last_read() = heard.map(|heard| Read { table: Arc::clone(&table), judged: None, heard });
+        Ok(table)
     }
 
     async fn compare(&self, wanted: &Guard) -> Result<Observation<ObservedGuard>, FirewallError> {
-        let Some(seen) = self.read().await? else { return Ok(Observation::Absent) };
-        compare::judge(wanted, &seen).map(Observation::Present).map_err(|error| self.nft.unreadable(error))
+        let table = self.table().await?;
+        let Some(seen) = table.as_ref() else { return Ok(Observation::Absent) };
+        let judged = self.last_read().as_ref().and_then(|read| read.judged.clone());
+        if let Some((_, observed)) = judged.filter(|(guard, _)| guard == wanted) {
+            return Ok(observed);
+        }
+        let observed = compare::judge(wanted, seen).map(Observation::Present);
+        let observed = observed.map_err(|error| self.nft.unreadable(error))?;
+        if let Some(read) = self.last_read().as_mut().filter(|read| Arc::ptr_eq(&read.table, &table)) {
+            read.judged = Some((wanted.clone(), observed.clone()));
+        }
+        Ok(observed)
     }
 
     /// How many transactions were heard of; `None` where none can be heard.
@@ -79,9 +110,8 @@ impl Nftables {
     }
 
     /// What was read before, where nobody has changed anything since.
-    fn read_before(&self, wanted: &Guard, heard: Option<u64>) -> Option<Observation<ObservedGuard>> {
-        let read = self.last_read().clone()?;
-        (read.wanted == *wanted && Some(read.heard) == heard).then_some(read.seen)
+    fn read_before(&self, heard: Option<u64>) -> Option<Read> {
+        self.last_read().clone().filter(|read| Some(read.heard) == heard)
     }
 
     fn last_read(&self) -> MutexGuard<'_, Option<Read>> {
@@ -131,14 +161,12 @@ impl Firewall for Nftables {
     }
 
     async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        // Before reading: what is changed meanwhile is heard by the next look.
-        let heard = self.heard();
-        if let Some(seen) = self.read_before(wanted, heard) {
-            return seen;
-        }
         let compared = self.compare(wanted).await;
-        let read = compared.as_ref().ok().zip(heard);
-        *self.last_read() = read.map(|(seen, heard)| Read { wanted: wanted.clone(), seen: seen.clone(), heard });
+        if let (Ok(Observation::Present(ObservedGuard::Exact(stands))), Some(listener)) = (&compared, &self.listener)
+            && stands == wanted
+        {
+            listener.forget_authors(&PLACES);
+        }
         compared.unwrap_or_else(|error| Observation::Unknown(chain(&error)))
     }
 
@@ -146,10 +174,15 @@ impl Firewall for Nftables {
         *self.last_read() = None;
     }
 
+    fn changed_by(&self) -> Option<Author> {
+        self.listener.as_ref()?.author(&PLACES)
+    }
+
     async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {
+        let seen = self.table().await?;
         self.forget();
-        match self.read().await? {
-            Some(seen) => self.update(guard, &seen).await,
+        match seen.as_ref() {
+            Some(seen) => self.update(guard, seen).await,
             None => self.commit(&transaction::install(guard)).await,
         }
     }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use super::firewalld::{self, Firewalld};
-use super::iptables::Iptables;
+use super::firewalld;
+use super::front::{Fronted, InFront};
+use super::helper::{Helper, Managed};
+use super::iptables::{Flavour, Iptables};
 use super::nftables::Nftables;
 use super::none::NoFirewall;
 use super::takeover::{Entries, Keeps, taking_over};
-use super::ufw::{self, Ufw};
+use super::ufw;
 use super::unavailable::Unavailable;
 use super::{Firewall, FirewallError};
 use crate::desired::DriverChoice;
@@ -23,9 +25,9 @@ pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallE
         DriverChoice::Auto => automatic().await?,
         DriverChoice::None => Chosen::alone(NoFirewall, Keeps::Nothing),
         DriverChoice::Nftables => Chosen::alone(working_nftables().await?, Keeps::Nftables),
-        DriverChoice::Iptables => of_iptables(working_iptables().await?),
-        DriverChoice::Ufw => behind_ufw(working_ufw().await?).await?,
-        DriverChoice::Firewalld => behind_firewalld(working_firewalld().await?).await?,
+        DriverChoice::Iptables => iptables().await?,
+        DriverChoice::Ufw => behind_ufw().await?,
+        DriverChoice::Firewalld => behind_firewalld().await?,
     };
     tracing::info!(driver = chosen.driver.name(), ?choice, "firewall driver chosen");
     Ok(taking_over(chosen.driver, chosen.keeps, chosen.entries).await)
@@ -64,8 +66,8 @@ enum Manager {
 /// Takes the guard that works here, behind the firewall that is in force; says why.
 async fn automatic() -> Result<Chosen, FirewallError> {
     let (name, behind) = match manager().await {
-        Some(Manager::Ufw) => ("ufw", automatic_ufw().await),
-        Some(Manager::Firewalld) => ("firewalld", automatic_firewalld().await),
+        Some(Manager::Ufw) => ("ufw", behind_ufw().await),
+        Some(Manager::Firewalld) => ("firewalld", behind_firewalld().await),
         None => return guard().await,
     };
     match behind {
@@ -83,14 +85,6 @@ async fn automatic() -> Result<Chosen, FirewallError> {
     }
 }
 
-async fn automatic_ufw() -> Result<Chosen, FirewallError> {
-    behind_ufw(working_ufw().await?).await
-}
-
-async fn automatic_firewalld() -> Result<Chosen, FirewallError> {
-    behind_firewalld(working_firewalld().await?).await
-}
-
 /// Takes nftables where it works, and iptables elsewhere; says why.
 async fn guard() -> Result<Chosen, FirewallError> {
     let unusable = match working_nftables().await {
@@ -100,10 +94,10 @@ async fn guard() -> Result<Chosen, FirewallError> {
         }
         Err(error) => error,
     };
-    match working_iptables().await {
-        Ok(driver) => {
+    match iptables().await {
+        Ok(chosen) => {
             tracing::info!(reason = chain(&unusable), "auto: nftables does not work here, and iptables does");
-            Ok(of_iptables(driver))
+            Ok(chosen)
         }
         // A process without rights has neither; on a host without tools, both are named.
         Err(_) if matches!(unusable, FirewallError::Forbidden { .. }) => Err(unusable),
@@ -124,19 +118,39 @@ async fn manager() -> Option<Manager> {
     filter.iter().any(|save| save.lines().any(|line| line.starts_with(":ufw-user-input "))).then_some(Manager::Ufw)
 }
 
-fn of_iptables(driver: Iptables) -> Chosen {
+/// The flavour of this host; the legacy one by the helper, where this process is not root.
+async fn iptables() -> Result<Chosen, FirewallError> {
+    let driver = Iptables::of_the_host().await?;
     let keeps = Keeps::Iptables(driver.flavour());
-    Chosen::alone(driver, keeps)
+    match tolerate(driver.read().await.map(drop)) {
+        Ok(()) => Ok(Chosen::alone(driver, keeps)),
+        Err(refused) if driver.flavour() == Flavour::Legacy => {
+            let helped = Helper::of_the_host().instead_of(Managed::IptablesLegacy, refused).await?;
+            Ok(Chosen::alone(helped, keeps))
+        }
+        Err(refused) => Err(refused),
+    }
 }
 
-async fn behind_ufw(front: ufw::Front) -> Result<Chosen, FirewallError> {
-    let guard = guard().await?;
-    Ok(Chosen { driver: Arc::new(Ufw::new(guard.driver, front)), entries: Entries::Ufw, ..guard })
+async fn behind_ufw() -> Result<Chosen, FirewallError> {
+    let front: Box<dyn InFront> = match working_ufw().await {
+        Ok(front) => Box::new(front),
+        Err(refused) => Box::new(Helper::of_the_host().instead_of(Managed::Ufw, refused).await?),
+    };
+    behind(front, Entries::Ufw).await
 }
 
-async fn behind_firewalld(front: firewalld::Front) -> Result<Chosen, FirewallError> {
+async fn behind_firewalld() -> Result<Chosen, FirewallError> {
+    let front: Box<dyn InFront> = match working_firewalld().await {
+        Ok(front) => Box::new(front),
+        Err(refused) => Box::new(Helper::of_the_host().instead_of(Managed::Firewalld, refused).await?),
+    };
+    behind(front, Entries::Firewalld).await
+}
+
+async fn behind(front: Box<dyn InFront>, entries: Entries) -> Result<Chosen, FirewallError> {
     let guard = guard().await?;
-    Ok(Chosen { driver: Arc::new(Firewalld::new(guard.driver, front)), entries: Entries::Firewalld, ..guard })
+    Ok(Chosen { driver: Arc::new(Fronted::boxed(guard.driver, front)), entries, ..guard })
 }
 
 /// Refuses a host that has no nft or a process that may not use it.
@@ -144,13 +158,6 @@ async fn behind_firewalld(front: firewalld::Front) -> Result<Chosen, FirewallErr
 /// A table that cannot be read is no reason: the next observation says so, and somebody can put it right meanwhile.
 async fn working_nftables() -> Result<Nftables, FirewallError> {
     let driver = Nftables::new();
-    tolerate(driver.read().await.map(drop))?;
-    Ok(driver)
-}
-
-/// Likewise, a host that lacks one of the tools of iptables.
-async fn working_iptables() -> Result<Iptables, FirewallError> {
-    let driver = Iptables::of_the_host().await?;
     tolerate(driver.read().await.map(drop))?;
     Ok(driver)
 }

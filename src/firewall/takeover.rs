@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::firewalld;
+use super::front::InFront;
+use super::helper::{Helped, Helper, Managed};
 use super::iptables::{Flavour, Iptables};
 use super::model::Guard;
 use super::nftables::Nftables;
 use super::ufw;
 use super::{Firewall, FirewallError};
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Author, Observation, ObservedGuard};
 
 /// What an earlier choice left behind.
 enum Leftover {
@@ -23,10 +25,10 @@ enum Leftover {
     Iptables(Iptables),
     /// Chains of iptables, whose sets the other flavour uses: they are no flavour's own.
     Chains(Iptables),
-    /// Entries in ufw.
-    Ufw(ufw::Front),
-    /// A policy in firewalld.
-    Firewalld(firewalld::Front),
+    /// Entries in ufw, or a policy in firewalld.
+    InFront(Box<dyn InFront>),
+    /// A guard in iptables-legacy, which only the helper may remove.
+    Helped(Helped),
 }
 
 /// Which entries in another firewall are no leftovers.
@@ -73,17 +75,27 @@ pub async fn taking_over(driver: Arc<dyn Firewall>, keeps: Keeps, entries: Entri
 /// What stands in another firewall goes before the guard behind it.
 async fn left_in_front(entries: Entries) -> Vec<Leftover> {
     let mut found = Vec::new();
-    if entries != Entries::Ufw
-        && let Ok(front) = ufw::Front::of_the_host().await
-        && front.stands().await
-    {
-        found.push(Leftover::Ufw(front));
+    if entries != Entries::Ufw {
+        let ufw = ufw::Front::of_the_host().await.ok();
+        found.extend(standing(ufw.map(|front| Box::new(front) as _), Managed::Ufw).await);
     }
-    let front = firewalld::Front::of_the_host();
-    if entries != Entries::Firewalld && front.stands().await {
-        found.push(Leftover::Firewalld(front));
+    if entries != Entries::Firewalld {
+        found.extend(standing(Some(Box::new(firewalld::Front::of_the_host())), Managed::Firewalld).await);
     }
     found
+}
+
+/// Finds what stands in front, by looking at it, or by asking who may.
+async fn standing(front: Option<Box<dyn InFront>>, firewall: Managed) -> Option<Leftover> {
+    if let Some(front) = front
+        && front.stands().await
+    {
+        return Some(Leftover::InFront(front));
+    }
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    Helper::of_the_host().for_a_look(firewall).await.map(|helped| Leftover::InFront(Box::new(helped)))
 }
 
 /// What cannot be looked at, for its tools are not there, is nobody's concern any more.
@@ -94,6 +106,9 @@ async fn left_guards(keeps: Keeps) -> Vec<Leftover> {
         if nftables.observe(&Guard::default()).await.present().is_some() {
             found.push(Leftover::Nftables(nftables));
         }
+    }
+    if keeps != Keeps::Iptables(Flavour::Legacy) && !rustix::process::geteuid().is_root() {
+        found.extend(Helper::of_the_host().for_a_look(Managed::IptablesLegacy).await.map(Leftover::Helped));
     }
     found.extend(match keeps {
         Keeps::Iptables(flavour) => chains_of(flavour.other()).await,
@@ -123,9 +138,10 @@ impl Leftover {
     fn sentence(&self) -> String {
         let whose = match self {
             Self::Nftables(_) => "nftables",
-            Self::Iptables(_) | Self::Chains(_) => "iptables",
-            Self::Ufw(_) => return "entries in ufw still stand, from an earlier choice".to_owned(),
-            Self::Firewalld(_) => return "a policy in firewalld still stands, from an earlier choice".to_owned(),
+            Self::Iptables(_) | Self::Chains(_) | Self::Helped(_) => "iptables",
+            Self::InFront(front) => {
+                return format!("what we put into {} still stands, from an earlier choice", front.name());
+            }
         };
         format!("a guard of the driver {whose} still stands, from an earlier choice")
     }
@@ -135,8 +151,8 @@ impl Leftover {
             Self::Nftables(nftables) => nftables.remove().await,
             Self::Iptables(iptables) => iptables.remove().await,
             Self::Chains(iptables) => iptables.remove_chains().await,
-            Self::Ufw(front) => front.remove().await,
-            Self::Firewalld(front) => front.remove().await,
+            Self::InFront(front) => front.remove().await,
+            Self::Helped(helped) => helped.remove_all().await,
         }
     }
 }
@@ -177,6 +193,10 @@ impl Firewall for Takeover {
 
     fn forget(&self) {
         self.driver.forget();
+    }
+
+    fn changed_by(&self) -> Option<Author> {
+        self.driver.changed_by()
     }
 
     /// The new guard stands before the old one goes.

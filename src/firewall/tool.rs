@@ -43,6 +43,11 @@ impl Tool {
     ///
     /// Its exit status alone does not say what its end means: see the errors.
     pub async fn run(&self, args: &[&str], stdin: &[u8]) -> Result<Vec<u8>, FirewallError> {
+        self.run_as(args, stdin).await.map(|(stdout, _)| stdout)
+    }
+
+    /// The same, with the process id under which the kernel knew it.
+    pub async fn run_as(&self, args: &[&str], stdin: &[u8]) -> Result<(Vec<u8>, Option<u32>), FirewallError> {
         let tool = self.name;
         let ended = command::run(&self.program, args, stdin, self.deadline).await;
         let output = ended.map_err(|error| match error {
@@ -51,7 +56,7 @@ impl Tool {
             CommandError::Deadline { deadline, .. } => FirewallError::Deadline { tool, seconds: deadline.as_secs() },
         })?;
         self.judge(&output)?;
-        Ok(output.stdout)
+        Ok((output.stdout, output.pid))
     }
 
     /// What this tool's answer is called when it is not understood.

@@ -8,27 +8,19 @@ mod entries;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use self::entries::{Entries, Entry, Side};
+use super::FirewallError;
+use super::front::InFront;
 use super::iptables::Iptables;
 use super::model::Guard;
 use super::tool::Tool;
-use super::{Firewall, FirewallError, compare};
-use crate::error::chain;
-use crate::observe::{Observation, ObservedGuard};
 use crate::sys::netns;
 
 /// Where ufw keeps its rules.
 const DIRECTORY: &str = "/etc/ufw";
-
-/// Keeps our entries in ufw, in front of a guard.
-pub struct Ufw {
-    guard: Arc<dyn Firewall>,
-    front: Front,
-}
 
 /// Our entries in ufw.
 #[derive(Debug)]
@@ -37,13 +29,6 @@ pub struct Front {
     directory: PathBuf,
     /// Reads the kernel's rules; ufw uses the host's iptables.
     kernel: Iptables,
-}
-
-impl Ufw {
-    /// Puts our entries in front of a guard.
-    pub fn new(guard: Arc<dyn Firewall>, front: Front) -> Self {
-        Self { guard, front }
-    }
 }
 
 impl Front {
@@ -62,21 +47,6 @@ impl Front {
     pub(super) async fn works(&self) -> Result<(), FirewallError> {
         self.ufw.run(&["version"], b"").await?;
         self.read().await.map(drop)
-    }
-
-    /// Whether entries of ours are known to be there. Where ufw is not in force they may be another network namespace's:
-    /// its files are the host's.
-    pub(super) async fn stands(&self) -> bool {
-        let are_ours = |entries: &Entries| entries.are_in_force() || netns::is_of_the_host();
-        self.read().await.is_ok_and(|entries| entries.ours().next().is_some() && are_ours(&entries))
-    }
-
-    /// Removes our entries.
-    pub(super) async fn remove(&self) -> Result<(), FirewallError> {
-        for entry in self.read().await?.ours() {
-            self.delete(entry).await?;
-        }
-        Ok(())
     }
 
     async fn read(&self) -> Result<Entries, FirewallError> {
@@ -112,48 +82,46 @@ impl Front {
 }
 
 #[async_trait]
-impl Firewall for Ufw {
+impl InFront for Front {
     fn name(&self) -> &'static str {
         "ufw"
     }
 
-    async fn observe(&self, wanted: &Guard) -> Observation<ObservedGuard> {
-        let (guard, entries) = tokio::join!(self.guard.observe(wanted), self.front.read());
-        match entries {
-            Ok(entries) => compare::in_front(guard, wanted, |guard| entries.differences(&entries::wanted(guard))),
-            Err(error) => Observation::Unknown(chain(&error)),
+    async fn differences(&self, guard: &Guard) -> Result<Vec<String>, FirewallError> {
+        Ok(self.read().await?.differences(&entries::wanted(guard)))
+    }
+
+    async fn narrow(&self, guard: &Guard) -> Result<(), FirewallError> {
+        for entry in self.read().await?.unwanted(&entries::wanted(guard)) {
+            self.delete(entry).await?;
         }
+        Ok(())
     }
 
-    fn forget(&self) {
-        self.guard.forget();
-    }
-
-    /// It closes before it opens: entries that are not wanted go first, then comes the guard, then the new entries.
-    async fn apply(&self, guard: &Guard) -> Result<(), FirewallError> {
+    async fn settle(&self, guard: &Guard) -> Result<(), FirewallError> {
         let wanted = entries::wanted(guard);
-        let seen = self.front.read().await?;
-        for entry in seen.unwanted(&wanted) {
-            self.front.delete(entry).await?;
-        }
-        self.guard.apply(guard).await?;
+        let seen = self.read().await?;
         for entry in seen.without_effect(&wanted) {
             // ufw would skip what it lists already.
-            self.front.delete(entry).await?;
-            self.front.allow(entry).await?;
+            self.delete(entry).await?;
+            self.allow(entry).await?;
         }
         for entry in seen.missing(&wanted) {
-            self.front.allow(entry).await?;
+            self.allow(entry).await?;
         }
         Ok(())
     }
 
     async fn remove(&self) -> Result<(), FirewallError> {
-        self.front.remove().await?;
-        self.guard.remove().await
+        for entry in self.read().await?.ours() {
+            self.delete(entry).await?;
+        }
+        Ok(())
     }
 
-    async fn changed(&self) {
-        self.guard.changed().await;
+    /// Where ufw is not in force they may be another network namespace's: its files are the host's.
+    async fn stands(&self) -> bool {
+        let are_ours = |entries: &Entries| entries.are_in_force() || netns::is_of_the_host();
+        self.read().await.is_ok_and(|entries| entries.ours().next().is_some() && are_ours(&entries))
     }
 }

@@ -33,10 +33,13 @@ pub async fn observe(tor: &dyn Tor, firewall: &dyn Firewall, scope: &Scope) -> O
     });
     let mut visitors = scope.visitors.clone();
     // Nobody is locked out where nothing changes, and then the table need not be read.
+    let mut guard_author = None;
     if guard != Observation::Present(ObservedGuard::Exact(scope.guard.clone())) {
         visitors.extend(sessions(&scope.guard));
+        guard_author = firewall.changed_by();
     }
-    Observed { instances: seen.instances, relays: seen.relays, guard, strangers, visitors, tor: seen.program }
+    let (instances, relays, tor) = (seen.instances, seen.relays, seen.program);
+    Observed { instances, relays, guard, guard_author, strangers, visitors, tor }
 }
 
 /// Finds the sessions of SSH at every port that it may have: those that a guard says, 22, and sshd's, as far as they

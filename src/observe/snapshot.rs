@@ -159,6 +159,7 @@ impl Snapshot {
     #[must_use]
     pub fn redacted(mut self) -> Self {
         self.observed.strangers.clear();
+        self.observed.guard_author = None;
         for instance in self.observed.instances.values_mut() {
             if let Observation::Present(control) = &mut instance.control {
                 *control = redacted(std::mem::take(control));

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use crate::apply::{Failed, Outcome};
 use crate::error::Kind;
+use crate::observe::Author;
 use crate::plan::{Cause, Object, Step};
-use crate::status::{Failure, Failures};
+use crate::status::{Failure, Failures, Fight, Fights};
 
 /// The first pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +37,10 @@ struct Entry {
     failed: Option<Failed>,
     failures: u32,
     repairs: u32,
+    /// When the first of these repairs was made.
+    since: Timestamp,
+    /// Who made the last of them needed, where that is known: it is told, and decides nothing.
+    author: Option<Author>,
     last: Timestamp,
     until: Timestamp,
 }
@@ -51,15 +56,16 @@ impl Backoffs {
         }
     }
 
-    /// Takes in what became of the steps of a pass.
-    pub fn record(&mut self, outcomes: &[Outcome], now: Timestamp) {
+    /// Takes in what became of the steps of a pass, and who had changed the guard before it.
+    pub fn record(&mut self, outcomes: &[Outcome], guard_author: Option<&Author>, now: Timestamp) {
         self.entries.retain(|_, entry| entry.failed.is_some() || since(entry.last, now) < FORGOTTEN_AFTER);
         for outcome in outcomes {
-            self.record_one(outcome, now);
+            let author = guard_author.filter(|_| outcome.step.object == Object::Guard);
+            self.record_one(outcome, author, now);
         }
     }
 
-    fn record_one(&mut self, outcome: &Outcome, now: Timestamp) {
+    fn record_one(&mut self, outcome: &Outcome, author: Option<&Author>, now: Timestamp) {
         let object = outcome.step.object.clone();
         let previous = self.entries.remove(&object);
         let (failures, repairs) = previous.as_ref().map_or((0, 0), |entry| (entry.failures, entry.repairs));
@@ -68,9 +74,12 @@ impl Backoffs {
             Ok(()) => (None, 0, repairs + 1),
             Err(failed) => (Some(failed.clone()), failures + 1, repairs),
         };
+        let since = previous.as_ref().filter(|entry| entry.repairs > 0).map_or(now, |entry| entry.since);
+        let author = author.cloned().or_else(|| previous.and_then(|entry| entry.author));
         let tries = failures.max(repairs.saturating_sub(FREE_REPAIRS));
         let until = now + pause(tries, &object);
-        self.entries.insert(object, Entry { step: outcome.step.clone(), failed, failures, repairs, last: now, until });
+        let step = outcome.step.clone();
+        self.entries.insert(object, Entry { step, failed, failures, repairs, since, author, last: now, until });
     }
 
     /// Forgets the objects that need nothing more: `open` says which still do.
@@ -89,6 +98,19 @@ impl Backoffs {
             })
         };
         self.entries.iter().filter_map(|(object, entry)| Some((object.clone(), failure(entry)?))).collect()
+    }
+
+    /// The objects that need the same repair over and over, and whose next one waits.
+    pub fn fights(&self, now: Timestamp) -> Fights {
+        let is_one = |entry: &Entry| entry.failed.is_none() && entry.until > now;
+        let fight = |entry: &Entry| Fight {
+            repairs: entry.repairs,
+            over: since(entry.since, entry.last),
+            next_at: entry.until,
+            author: entry.author.clone(),
+        };
+        let fights = self.entries.iter().filter(|(_, entry)| is_one(entry));
+        fights.map(|(object, entry)| (object.clone(), fight(entry))).collect()
     }
 
     /// When the next object may be tried again.
@@ -142,21 +164,21 @@ mod tests {
     fn a_failure_waits_longer_each_time_and_a_success_forgets_it() {
         let mut backoffs = Backoffs::default();
         let failing = outcome(Cause::Change, Some(Kind::Tor));
-        backoffs.record(std::slice::from_ref(&failing), at(0));
+        backoffs.record(std::slice::from_ref(&failing), None, at(0));
         assert!(!backoffs.allows(&failing.step, at(0)) && backoffs.allows(&failing.step, at(2)));
         for _ in 0..20 {
-            backoffs.record(std::slice::from_ref(&failing), at(10));
+            backoffs.record(std::slice::from_ref(&failing), None, at(10));
         }
         assert!(!backoffs.allows(&failing.step, at(10 + 299)) && backoffs.allows(&failing.step, at(10 + 331)));
         assert_eq!(backoffs.failures()[&Object::Guard].attempts, 21);
-        backoffs.record(&[outcome(Cause::Change, None)], at(400));
+        backoffs.record(&[outcome(Cause::Change, None)], None, at(400));
         assert!(backoffs.failures().is_empty() && backoffs.allows(&failing.step, at(400)));
     }
 
     #[test]
     fn another_step_is_tried_at_once() {
         let mut backoffs = Backoffs::default();
-        backoffs.record(&[outcome(Cause::Change, Some(Kind::Desired))], at(0));
+        backoffs.record(&[outcome(Cause::Change, Some(Kind::Desired))], None, at(0));
         assert!(!backoffs.allows(&step(Cause::Change), at(10_000)), "only a change of desired can help");
         assert_eq!(backoffs.failures()[&Object::Guard].retry_at, None);
         assert!(backoffs.allows(&step(Cause::Drift), at(0)));
@@ -168,13 +190,30 @@ mod tests {
         let repair = outcome(Cause::Drift, None);
         for _ in 0..FREE_REPAIRS {
             assert!(backoffs.allows(&repair.step, at(0)));
-            backoffs.record(std::slice::from_ref(&repair), at(0));
+            backoffs.record(std::slice::from_ref(&repair), None, at(0));
         }
         assert!(backoffs.allows(&repair.step, at(0)));
-        backoffs.record(std::slice::from_ref(&repair), at(0));
+        backoffs.record(std::slice::from_ref(&repair), None, at(0));
         assert!(!backoffs.allows(&repair.step, at(0)));
         assert_eq!(backoffs.next(at(0)).map(|next| next < at(2)), Some(true));
-        backoffs.record(&[], at(200));
+        backoffs.record(&[], None, at(200));
         assert!(backoffs.allows(&repair.step, at(200)));
+    }
+
+    #[test]
+    fn who_keeps_changing_the_guard_is_told_while_its_repair_waits() {
+        let mut backoffs = Backoffs::default();
+        let repair = outcome(Cause::Drift, None);
+        let nft = |pid| Author { pid: Some(pid), name: Some("nft".to_owned()), at: at(0) };
+        for n in 0..u32::from(9_u8) {
+            assert!(backoffs.fights(at(n.into())).is_empty(), "{n}: the first repairs are free");
+            // Once, nobody knows who it was.
+            let author = (n != 8).then(|| nft(n));
+            backoffs.record(std::slice::from_ref(&repair), author.as_ref(), at(n.into()));
+        }
+        let fight = backoffs.fights(at(8)).remove(&Object::Guard).unwrap();
+        assert_eq!((fight.repairs, fight.over), (9, Duration::from_secs(8)));
+        assert_eq!(fight.author, Some(nft(7)));
+        assert!(fight.next_at > at(8) && backoffs.fights(fight.next_at).is_empty());
     }
 }

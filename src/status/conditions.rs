@@ -163,8 +163,8 @@ impl Facts<'_> {
     }
 
     fn unfinished(&self) -> Option<Verdict> {
-        if let Some(DriftItem { sentence, .. }) = self.drift.items.first() {
-            return Some(Verdict::no(Reason::DriftDetected, sentence.clone()));
+        if let Some(item) = self.drift.items.first() {
+            return Some(Verdict::no(Reason::DriftDetected, item.told()));
         }
         self.work().map(|work| Verdict::no(Reason::Progressing, work))
     }
@@ -241,18 +241,18 @@ impl Facts<'_> {
         if self.inputs.desired.is_none() {
             return Verdict::unknown(Reason::Progressing, "no revision is in force yet");
         }
-        let sentences = |wanted: fn(&NodeStatus) -> bool| -> Vec<String> {
+        let sentences = |wanted: &dyn Fn(&NodeStatus) -> bool| -> Vec<String> {
             self.nodes.iter().filter(|node| wanted(node)).map(describe_node).collect()
         };
-        let bad = sentences(|node| matches!(node.state, NodeState::Failed | NodeState::Degraded) && !is_unknown(node));
+        let bad = sentences(&|node| matches!(node.state, NodeState::Failed | NodeState::Degraded) && !is_unknown(node));
         if !bad.is_empty() {
             return Verdict::no(Reason::HealthCheckFailed, listing(&bad));
         }
-        let unknown = sentences(is_unknown);
+        let unknown = sentences(&is_unknown);
         if !unknown.is_empty() {
             return Verdict::unknown(Reason::ObservationFailed, listing(&unknown));
         }
-        let under_way = sentences(|node| node.state != NodeState::Ready);
+        let under_way = sentences(&|node| node.state != NodeState::Ready);
         if !under_way.is_empty() {
             return Verdict::unknown(Reason::Progressing, listing(&under_way));
         }
@@ -261,7 +261,7 @@ impl Facts<'_> {
 
     /// True when something is not as it was left; unknown when a part of the host could not be observed.
     fn drifted(&self) -> Verdict {
-        let items: Vec<String> = self.drift.items.iter().map(|item| item.sentence.clone()).collect();
+        let items: Vec<String> = self.drift.items.iter().map(DriftItem::told).collect();
         if !items.is_empty() {
             return Verdict::yes(Reason::DriftDetected, listing(&items));
         }
@@ -327,8 +327,11 @@ impl Facts<'_> {
     fn guard_left(&self) -> Option<Verdict> {
         let plan = self.inputs.plan;
         if let Some(step) = plan.steps.iter().find(|step| step.object == Object::Guard) {
-            let reason = if step.cause == Cause::Drift { Reason::DriftDetected } else { Reason::OutOfSync };
-            return Some(Verdict::no(reason, step.to_string()));
+            let drift = self.drift.items.iter().find(|item| item.object == Object::Guard);
+            return Some(match drift.filter(|_| step.cause == Cause::Drift) {
+                Some(item) => Verdict::no(Reason::DriftDetected, item.told()),
+                None => Verdict::no(Reason::OutOfSync, step.to_string()),
+            });
         }
         if let Some(wait) = plan.waiting.iter().find(|wait| wait.object == Object::Guard) {
             return Some(Verdict::unknown(Reason::Progressing, wait.reason.to_string()));

@@ -1,8 +1,9 @@
 //! Sentences: what is said of a node or a failure, everywhere in the same words.
 
-use super::inputs::{Failure, Suspension};
+use super::inputs::{Failure, Fight, Suspension};
 use super::node::NodeStatus;
 use super::reason::Reason;
+use crate::plan::step::Object;
 use crate::plan::{BlockReason, HoldReason};
 
 /// Says what a node does, and why.
@@ -20,6 +21,21 @@ pub(super) fn describe_failure(failure: &Failure) -> String {
         Some(at) => format!("{message} (attempt {attempts}; tried again at {at:.0})"),
         None => format!("{message} (not tried again until something changes)"),
     }
+}
+
+/// Says what needs the same repair over and over, because of whom, and when it is repaired next.
+pub(super) fn describe_fight(object: &Object, fight: &Fight) -> String {
+    let Fight { repairs, over, next_at, author } = fight;
+    let repaired = match over.as_secs() {
+        seconds @ ..120 => format!("{object} was repaired {repairs} times in {seconds} s"),
+        seconds => format!("{object} was repaired {repairs} times in {} min", seconds / 60),
+    };
+    let because = match (author, object) {
+        (Some(author), _) => format!("{author} keeps changing it: "),
+        (None, Object::Guard) => "something keeps changing it, and what is not known: ".to_owned(),
+        (None, Object::Instance(_)) => String::new(),
+    };
+    format!("{because}{repaired}; the next repair is at {next_at:.0}")
 }
 
 /// Says who has suspended something, until when, and why.

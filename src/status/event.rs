@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::totals::is_new_pass;
 use super::{Condition, Inputs, NodeState, NodeStatus, Reason};
 use crate::desired::NodeName;
-use crate::plan::step::{Cause, Object};
+use crate::observe::Author;
+use crate::plan::step::{Cause, Object, Step};
 
 /// How many events are kept.
 pub const KEPT: usize = 200;
@@ -111,14 +112,24 @@ fn accepted(inputs: &Inputs<'_>) -> Option<Draft> {
 }
 
 fn steps(inputs: &Inputs<'_>) -> Vec<Draft> {
-    let applied = inputs.pass.filter(|_| is_new_pass(inputs)).map_or(&[][..], |pass| &pass.applied);
-    let draft = |step: &crate::plan::Step| Draft {
+    let pass = inputs.pass.filter(|_| is_new_pass(inputs));
+    let applied = pass.map_or(&[][..], |pass| &pass.applied);
+    let author = pass.and_then(|pass| pass.guard_author.as_ref());
+    let draft = |step: &Step| Draft {
         severity: Severity::Info,
         reason: if step.cause == Cause::Drift { Reason::DriftCorrected } else { Reason::Succeeded },
         about: About::Object(step.object.clone()),
-        message: format!("{step} ({}): done", step.cause),
+        message: format!("{step} ({}): done", cause(step, author)),
     };
     applied.iter().map(draft).collect()
+}
+
+/// Why a step was carried out, with who had made it necessary where somebody can have been told.
+pub fn cause(step: &Step, guard_author: Option<&Author>) -> String {
+    match (step.cause, &step.object) {
+        (Cause::Drift, Object::Guard) => format!("{}, {}", step.cause, Author::told(guard_author)),
+        _ => step.cause.to_string(),
+    }
 }
 
 /// One event for each failed attempt, not for each pass that still knows of it.

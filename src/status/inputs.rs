@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Reason, Status};
 use crate::desired::{Desired, PoolName, Revision};
 use crate::error::Kind;
-use crate::observe::Observed;
+use crate::observe::{Author, Observed};
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
 use crate::rollout::Why;
@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// What went wrong and has not gone right since.
     pub failures: &'a Failures,
+    /// What needs the same repair over and over.
+    pub fights: &'a Fights,
     /// The firewall driver in use.
     pub driver: &'static str,
     /// The addresses of this host.
@@ -135,6 +137,22 @@ pub struct Failure {
     pub retry_at: Option<Timestamp>,
 }
 
+/// What needs the same repair over and over, by object.
+pub type Fights = BTreeMap<Object, Fight>;
+
+/// An object that somebody keeps changing, or that does not last: its next repair waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fight {
+    /// How often it was repaired.
+    pub repairs: u32,
+    /// Within which time.
+    pub over: Duration,
+    /// When it is repaired next.
+    pub next_at: Timestamp,
+    /// Who made the last repair needed, where that is known.
+    pub author: Option<Author>,
+}
+
 /// An order of an operator to leave everything alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspension {
@@ -157,6 +175,8 @@ pub struct Pass {
     pub result: PassResult,
     /// The steps that were carried out and went right, in order.
     pub applied: Vec<Step>,
+    /// Who had changed the guard before it, where it was not as wished and the kernel told.
+    pub guard_author: Option<Author>,
 }
 
 /// How a pass ended; a closed set, fit for a metric label.

@@ -194,8 +194,10 @@ impl Metrics {
             }
         }
         for kind in ObjectKind::ALL {
-            let drifted = status.drift.items.iter().filter(|item| item.object.kind() == kind).count();
-            self.series.drifted_resources.with_label_values(&[kind.label()]).set(count(drifted));
+            let drifted = || status.drift.items.iter().filter(|item| item.object.kind() == kind);
+            let contested = drifted().filter(|item| item.fight.is_some()).count();
+            self.series.drifted_resources.with_label_values(&[kind.label()]).set(count(drifted().count()));
+            self.series.contested_resources.with_label_values(&[kind.label()]).set(count(contested));
         }
     }
 

@@ -37,7 +37,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         observed_generation: observed_generation(inputs, &conditions, generation),
         source: inputs.source.clone(),
         pools: pools(inputs.desired, &nodes),
-        firewall: firewall(inputs, &conditions),
+        firewall: firewall(inputs, &conditions, &drift),
         server_addresses: inputs.server_addresses.to_vec(),
         access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
@@ -101,7 +101,7 @@ fn pools(desired: Option<&Desired>, nodes: &[NodeStatus]) -> Vec<PoolStatus> {
         .collect()
 }
 
-fn firewall(inputs: &Inputs<'_>, conditions: &[Condition]) -> FirewallStatus {
+fn firewall(inputs: &Inputs<'_>, conditions: &[Condition], drift: &Drift) -> FirewallStatus {
     let in_sync = conditions.iter().find(|condition| condition.kind == ConditionType::FirewallInSync);
     let (guard, differences) = match &inputs.observed.guard {
         Observation::Present(ObservedGuard::Exact(guard)) => (Some(guard.clone()), Vec::new()),
@@ -113,6 +113,7 @@ fn firewall(inputs: &Inputs<'_>, conditions: &[Condition]) -> FirewallStatus {
         in_sync: in_sync.map_or(ConditionStatus::Unknown, |condition| condition.status),
         guard,
         differences,
+        changed_by: drift.guard_author().cloned(),
     }
 }
 

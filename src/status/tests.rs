@@ -271,6 +271,56 @@ fn f5_what_is_held_needs_an_operator() {
 }
 
 #[test]
+fn drift_says_who_did_it_and_since_when_and_with_whom_it_is_a_fight() {
+    let step = || Step { object: object("guard"), cause: Cause::Drift, action: Action::RemoveGuard };
+    let author = |pid| Author { pid: Some(pid), name: Some("nft".to_owned()), at: noon() };
+    let told = |status: &Status| status.condition(FirewallInSync).unwrap().message.clone();
+
+    let unknown = bent(|world| world.plan.steps.push(step()));
+    let first = unknown.status();
+    assert_eq!(told(&first), "- firewall guard will be destroyed; by whom it was changed is not known");
+    let mut known = unknown.later(5);
+    known.observed.guard_author = Some(author(7));
+    let second = known.status_after(&first);
+    assert_eq!(told(&second), "- firewall guard will be destroyed; changed by nft (pid 7) at 2026-03-01T12:00:00Z");
+    assert_eq!((second.drift.items[0].since, second.firewall.changed_by.clone()), (noon(), Some(author(7))));
+
+    let mut contested = known.later(5);
+    contested.observed.guard_author = None;
+    let fight = |author| Fight { repairs: 9, over: Duration::from_secs(150), next_at: noon(), author };
+    contested.fights.insert(object("guard"), fight(Some(author(8))));
+    let third = contested.status_after(&second);
+    let sentence = "nft (pid 8) keeps changing it: firewall guard was repaired 9 times in 2 min; the next repair is at \
+                    2026-03-01T12:00:00Z";
+    assert_eq!(told(&third), format!("- firewall guard will be destroyed; {sentence}"));
+    assert_eq!(third.drift.items[0].author, Some(author(7)), "it is remembered while the difference is there");
+
+    // Repaired: it is no fight any more, and who it was is still known.
+    let mut repaired = World::healthy(3);
+    let pass = repaired.pass.as_mut().unwrap();
+    (pass.applied, pass.guard_author) = (vec![step()], Some(author(9)));
+    let fourth = repaired.later(60).status_after(&third);
+    assert_eq!(fourth.firewall.changed_by, None, "this pass has repaired nothing");
+    let mut repaired = repaired.later(60);
+    let pass = repaired.pass.as_mut().unwrap();
+    (pass.applied, pass.guard_author) = (vec![step()], Some(author(9)));
+    let fifth = repaired.status_after(&third);
+    assert_eq!(fifth.firewall.changed_by, Some(author(9)));
+    let event = "- firewall guard will be destroyed (drift, changed by nft (pid 9) at 2026-03-01T12:00:00Z): done";
+    assert!(fifth.events.iter().any(|it| it.message == event), "{:#?}", fifth.events);
+
+    let instance = bent(|world| {
+        world.plan.steps.push(start("eu-1", Cause::Drift));
+        world.fights.insert(object("eu-1"), fight(None));
+    });
+    let told = instance.status().condition(Drifted).unwrap().message.clone();
+    assert!(
+        told.ends_with("; node eu-1 was repaired 9 times in 2 min; the next repair is at 2026-03-01T12:00:00Z"),
+        "{told}"
+    );
+}
+
+#[test]
 fn drift_that_is_left_alone_is_drift() {
     let world = bent(|world| {
         let held = Held { step: start("eu-1", Cause::Drift), reason: HoldReason::Suspended };

@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod drift;
 mod openapi;
 mod orders;
 mod schema;
@@ -13,12 +14,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::{ConditionStatus, ConditionType};
-use super::drift::Repair;
+use super::condition::ConditionStatus;
 use super::event::{About, Event};
 use super::node::NodeStatus;
-use super::{Condition, DriftItem, Status};
+use super::{Condition, Status};
 use crate::plan::step::Object;
+pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
@@ -86,6 +87,9 @@ pub struct FirewallDocument {
     pub driver: String,
     /// Whether the guard is exactly as desired; null when it could not be read back.
     pub in_sync: Option<bool>,
+    /// Who of others changed the guard last, of the changes that were found; null where nobody knows.
+    #[serde(default)]
+    pub changed_by: Option<AuthorDocument>,
 }
 
 /// This host.
@@ -162,42 +166,6 @@ pub struct InstanceDocument {
     pub bootstrap: Option<u8>,
 }
 
-/// `/api/v1/drift`: what is not as it was left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DriftDocument {
-    /// Whether anything is; null when a part of the host could not be observed.
-    pub drifted: Option<bool>,
-    /// What is drifted now.
-    pub items: Vec<DriftItemDocument>,
-    /// What was brought back lately, newest first.
-    pub repaired: Vec<RepairDocument>,
-}
-
-/// One object that is not as it was left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DriftItemDocument {
-    /// `guard` or `instance`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// What is different, and what is done about it.
-    pub message: String,
-    /// When it was first seen.
-    #[schemars(schema_with = "schema::time")]
-    pub since: String,
-}
-
-/// A drift that was brought back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RepairDocument {
-    /// What had drifted.
-    #[serde(flatten)]
-    pub item: DriftItemDocument,
-    /// When it was brought back.
-    #[schemars(schema_with = "schema::time")]
-    pub repaired_at: String,
-}
-
 /// `/api/v1/events`: what happened, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsDocument {
@@ -248,6 +216,7 @@ impl StatusDocument {
             firewall: FirewallDocument {
                 driver: status.firewall.driver.to_owned(),
                 in_sync: known(status.firewall.in_sync),
+                changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             client: client.map(|address| ClientDocument {
@@ -305,29 +274,6 @@ impl From<&NodeStatus> for NodeDocument {
             },
             conditions: documents(&node.conditions),
         }
-    }
-}
-
-impl From<&Status> for DriftDocument {
-    fn from(status: &Status) -> Self {
-        Self {
-            drifted: known(status.condition_status(ConditionType::Drifted)),
-            items: status.drift.items.iter().map(DriftItemDocument::from).collect(),
-            repaired: status.drift.lately.iter().map(RepairDocument::from).collect(),
-        }
-    }
-}
-
-impl From<&DriftItem> for DriftItemDocument {
-    fn from(item: &DriftItem) -> Self {
-        let object = ObjectDocument::from(&item.object);
-        Self { kind: object.kind, name: object.name, message: item.sentence.clone(), since: rfc3339(item.since) }
-    }
-}
-
-impl From<&Repair> for RepairDocument {
-    fn from(repair: &Repair) -> Self {
-        Self { item: DriftItemDocument::from(&repair.item), repaired_at: rfc3339(repair.at) }
     }
 }
 

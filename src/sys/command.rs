@@ -19,6 +19,8 @@ const ADMIN_PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// What a program left behind.
 #[derive(Debug, Clone)]
 pub struct Output {
+    /// Its process id, which is another's by now.
+    pub pid: Option<u32>,
     /// How it ended.
     pub status: ExitStatus,
     /// Its standard output.
@@ -89,7 +91,7 @@ pub async fn run(program: &str, args: &[&str], stdin: &[u8], deadline: Duration)
 
 /// Feeds and reads at the same time: a program that answers before it has read everything would block otherwise.
 async fn converse(mut child: Child, stdin: &[u8]) -> io::Result<Output> {
-    let pipe = child.stdin.take();
+    let (pid, pipe) = (child.id(), child.stdin.take());
     let feed = async move {
         let Some(mut pipe) = pipe else { return Ok(()) };
         match pipe.write_all(stdin).await {
@@ -102,6 +104,7 @@ async fn converse(mut child: Child, stdin: &[u8]) -> io::Result<Output> {
     let ended = ended?;
     fed?;
     Ok(Output {
+        pid,
         status: ended.status,
         stdout: ended.stdout,
         stderr: String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
@@ -154,10 +157,10 @@ impl Drop for Group {
 }
 
 async fn listen(mut child: Child) -> io::Result<Output> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (pid, stdout, stderr) = (child.id(), child.stdout.take(), child.stderr.take());
     let (stdout, stderr, status) = tokio::join!(keep(stdout), keep(stderr), child.wait());
     let stderr = String::from_utf8_lossy(&stderr?).trim().to_owned();
-    Ok(Output { status: status?, stdout: stdout?, stderr })
+    Ok(Output { pid, status: status?, stdout: stdout?, stderr })
 }
 
 async fn keep(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {

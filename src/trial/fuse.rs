@@ -1,13 +1,16 @@
 //! The process that takes a change back unless it is kept: lit before the change, and independent of who lit it.
 
-use std::process::Stdio;
+mod start;
+
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::process::Child;
 
 use crate::error::chain;
 use crate::firewall::{self, Firewall};
+use crate::sys::notify::{ServiceManager, Word};
 
 use super::place::Place;
 use super::{State, Trial, TrialError};
@@ -24,20 +27,38 @@ const POLL: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the process, and waits until it burns.
+/// Starts the process, and waits until it burns: as a unit where a service manager can start it, or else by ourselves.
 pub(super) async fn light(place: &Place, id: u64) -> Result<(), TrialError> {
-    let unarmed = |why: String| TrialError::Unarmed(why);
-    let runtime_dir = std::path::absolute(place.runtime_dir()).map_err(|error| unarmed(error.to_string()))?;
-    // This program itself, also when an upgrade has replaced its file.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("exitpool").arg(VERB).arg("--runtime-dir").arg(runtime_dir).args(["--id", &id.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).current_dir("/");
-    let mut child = command.spawn().map_err(|error| unarmed(error.to_string()))?;
+    let runtime_dir =
+        std::path::absolute(place.runtime_dir()).map_err(|error| TrialError::Unarmed(error.to_string()))?;
+    let wanted = start::Wanted { runtime_dir, id };
+    if start::has_a_service_manager() {
+        match ended_well(start::as_a_unit(&wanted)).await {
+            Ok(()) => return Ok(()),
+            Err(why) => tracing::warn!(
+                why,
+                "systemd-run does not start the process that takes a change of the firewall back: it is the daemon's child now, and whatever kills all of the daemon's control group ends it"
+            ),
+        }
+    }
+    burning(start::as_a_process(&wanted)).await.map_err(TrialError::Unarmed)
+}
+
+/// Waits until what asks the service manager has ended.
+async fn ended_well(started: io::Result<Child>) -> Result<(), String> {
+    let child = started.map_err(|error| error.to_string())?;
+    match tokio::time::timeout(LIGHTING, child.wait_with_output()).await {
+        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not end within {} s", LIGHTING.as_secs())),
+    }
+}
+
+/// Waits until what was started says that it burns, and then leaves it alone. What does not say so is ended.
+async fn burning(started: io::Result<Child>) -> Result<(), String> {
+    let mut child = started.map_err(|error| error.to_string())?;
     let stdout = child.stdout.take();
-    tokio::spawn(async move {
-        // What became of it is written down; here it is only taken off the process table.
-        let _ = child.wait().await;
-    });
     let mut line = String::new();
     let said = async {
         match stdout {
@@ -46,10 +67,16 @@ pub(super) async fn light(place: &Place, id: u64) -> Result<(), TrialError> {
         }
     };
     match tokio::time::timeout(LIGHTING, said).await {
-        Ok(Ok(_)) if line.trim_end() == BURNS => Ok(()),
-        Ok(Ok(_)) => Err(unarmed("it ended at once, see its message in the log".to_owned())),
-        Ok(Err(error)) => Err(unarmed(error.to_string())),
-        Err(_) => Err(unarmed(format!("it did not say within {} s that it burns", LIGHTING.as_secs()))),
+        Ok(Ok(_)) if line.trim_end() == BURNS => {
+            tokio::spawn(async move {
+                // What became of it is written down; here it is only taken off the process table.
+                let _ = child.wait().await;
+            });
+            Ok(())
+        }
+        Ok(Ok(_)) => Err("it ended at once, see its message in the log".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not say within {} s that it burns", LIGHTING.as_secs())),
     }
 }
 
@@ -59,6 +86,9 @@ pub async fn burn(place: &Place, id: u64, say: impl FnOnce()) -> Result<(), Tria
     let trial = place.pending(id).ok_or(TrialError::Gone)?;
     let firewall = firewall::select(trial.driver).await?;
     say();
+    if let Err(error) = ServiceManager::of_this_process().and_then(|manager| manager.tell(Word::Ready)) {
+        tracing::warn!(%error, "the service manager cannot be told that this process burns");
+    }
     while let Some(trial) = place.pending(id) {
         let left = trial.left();
         if left.is_zero() {

@@ -93,3 +93,61 @@ async fn answers(node: SocketAddr) -> bool {
     };
     tokio::time::timeout(NODE_PATIENCE, greeted).await.ok().flatten().is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// A node that answers every greeting with some bytes.
+    async fn node(answer: &'static [u8]) -> (SocketAddr, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut greeting = [0; GREETING.len()];
+                stream.read_exact(&mut greeting).await.unwrap();
+                assert_eq!(greeting, GREETING);
+                let _ = stream.write_all(answer).await;
+                held.push(stream);
+            }
+        });
+        (address, serving)
+    }
+
+    async fn chosen(nodes: Vec<SocketAddr>) -> Probes {
+        let terms = Terms { nodes, ..Terms::default() };
+        Probes::choose(&terms, (None, &Guard::default())).await
+    }
+
+    /// A node is asked by this host itself, so no guard is in its way: what else cuts it off counts.
+    #[tokio::test]
+    async fn a_node_that_answered_has_to_answer_again() {
+        let (refusing, _first) = node(&[5, 0xff]).await;
+        let (node, serving) = node(&ANSWER).await;
+        let probes = chosen(vec![refusing, node]).await;
+        assert_eq!(probes.node, Some(node), "the first that answers as a SOCKS proxy does");
+        assert_eq!(probes.failing(&Guard::default()).await, None);
+        serving.abort();
+        assert!(serving.await.unwrap_err().is_cancelled());
+        let failing = probes.failing(&Guard::default()).await;
+        assert_eq!(failing, Some(format!("the node at {node} does not answer")));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_silent_is_none_that_answers() {
+        let (silent, _serving) = node(&[]).await;
+        assert_eq!(chosen(vec![silent]).await.node, None);
+        let probes = Probes { node: Some(silent), ..Probes::default() };
+        assert_eq!(probes.failing(&Guard::default()).await, Some(format!("the node at {silent} does not answer")));
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_is_asked_on_loopback() {
+        let (node, _serving) = node(&ANSWER).await;
+        assert!(answers(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), node.port())).await);
+    }
+}

@@ -275,6 +275,20 @@ fn what_is_pure_touches_nothing_and_knows_no_clock() {
     );
 }
 
+/// The time of a trial runs on the clock since the boot, and waits on the one that only goes forward.
+#[test]
+fn a_trial_reads_no_clock_that_somebody_can_set() {
+    let modules = modules();
+    let in_a_trial =
+        modules.iter().filter(|module| ["src/trial", "src/daemon/trying"].iter().any(|it| module.file.starts_with(it)));
+    let found: Vec<String> =
+        in_a_trial.flat_map(|module| said(module, &["SystemTime", "Timestamp", "Zoned"])).collect();
+    none_of(
+        &found,
+        "Whoever sets the host's clock would keep a change of the firewall, or take it back: use sys::clock.",
+    );
+}
+
 #[test]
 fn programs_are_started_through_the_doors() {
     let found = outside(&STARTS, &STARTERS);

@@ -3,6 +3,7 @@
 mod bus;
 mod continuity;
 mod firewalld;
+mod helper;
 mod iptables;
 pub mod lab;
 mod matrix;
@@ -10,4 +11,4 @@ mod nftables;
 mod select;
 mod tamper;
 mod traffic;
-mod ufw;
+pub mod ufw;

@@ -1,7 +1,10 @@
 //! Nobody who is inside is locked out unseen: SSH and the page under a guard that changes, with a real sshd.
 
-mod host;
+pub mod host;
+mod rivals;
+mod started;
 mod trials;
+mod undone;
 
 use std::fs;
 

@@ -4,7 +4,6 @@ mod crash;
 mod outage;
 mod safety;
 mod shared;
-mod stage;
 pub mod stage;
 mod switches;
 mod tamper;

@@ -4,6 +4,6 @@ mod believed;
 mod damage;
 pub mod host;
 mod hostile;
-mod servers;
+pub mod servers;
 mod steady;
 mod transports;

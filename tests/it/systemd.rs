@@ -9,8 +9,15 @@ fn folder() -> PathBuf {
 }
 
 fn unit() -> String {
-    fs::read_to_string(folder().join("exitpool.service")).unwrap()
+    text("exitpool.service")
 }
+
+fn text(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).unwrap()
+}
+
+/// All that systemd is given.
+const UNITS: [&str; 3] = ["exitpool.service", "exitpool-firewall-helper.service", "exitpool-firewall-helper.socket"];
 
 /// The values of a directive.
 fn values<'a>(unit: &'a str, directive: &'a str) -> Vec<&'a str> {
@@ -20,7 +27,11 @@ fn values<'a>(unit: &'a str, directive: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn every_directive_stands_under_a_section_and_a_comment() {
-    let unit = unit();
+    UNITS.map(text).iter().for_each(|unit| is_explained_in_full(unit));
+}
+
+#[track_caller]
+fn is_explained_in_full(unit: &str) {
     let mut section = None;
     let mut is_explained = false;
     for line in unit.lines() {
@@ -66,14 +77,28 @@ fn the_unit_starts_a_verb_that_exists_as_a_user_that_exists() {
     }
 }
 
+/// The helper has of root's rights those of the firewall, and is asked where the daemon looks.
 #[test]
-fn systemd_accepts_the_unit() {
+fn the_helper_has_few_rights_and_is_found_by_the_daemon() {
+    let (service, socket) = (text("exitpool-firewall-helper.service"), text("exitpool-firewall-helper.socket"));
+    assert_eq!(values(&service, "CapabilityBoundingSet"), ["CAP_NET_ADMIN CAP_NET_RAW"]);
+    assert_eq!((values(&service, "NoNewPrivileges"), values(&service, "StandardInput")), (vec!["yes"], vec!["socket"]));
+    assert_eq!(values(&socket, "ListenStream"), [exitpool::firewall::helper::SOCKET]);
+    assert_eq!((values(&socket, "SocketUser"), values(&socket, "SocketMode")), (values(&unit(), "User"), vec!["0600"]));
+    let command: Vec<_> = values(&service, "ExecStart")[0].split(' ').collect();
+    assert_eq!(command, ["/usr/bin/exitpool", "firewall-helper", "--user", values(&unit(), "User")[0]]);
+}
+
+#[test]
+fn systemd_accepts_the_units() {
     let home = tempfile::tempdir().unwrap();
-    // The program is not installed where the test runs, so the copy names one that is.
-    let copy = unit().replace("/usr/bin/exitpool", env!("CARGO_BIN_EXE_exitpool"));
-    let path = home.path().join("exitpool.service");
-    fs::write(&path, copy).unwrap();
-    let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output() else {
+    for name in UNITS {
+        // The program is not installed where the test runs, so the copy names one that is.
+        let copy = text(name).replace("/usr/bin/exitpool", env!("CARGO_BIN_EXE_exitpool"));
+        fs::write(home.path().join(name), copy).unwrap();
+    }
+    let paths = UNITS.map(|name| home.path().join(name));
+    let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(paths).output() else {
         crate::support::skip("there is no systemd-analyze in PATH (Debian: apt install systemd)");
         return;
     };

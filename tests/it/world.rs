@@ -16,7 +16,7 @@ use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
 };
 use super::plan::Plan;
-use super::status::{self, Failures, Inputs, Pass, PassResult, SourceState, Status, Suspension};
+use super::status::{self, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
 use super::tor::options::digest::TorrcDigest;
 use super::tor::relays::{Exit, Relays};
 
@@ -29,6 +29,7 @@ pub struct World {
     pub observed: Observed,
     pub plan: Plan,
     pub failures: Failures,
+    pub fights: Fights,
     pub driver: &'static str,
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
@@ -74,6 +75,7 @@ impl World {
             desired: Some(desired),
             plan: Plan::default(),
             failures: Failures::new(),
+            fights: Fights::new(),
             driver: "nftables",
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
@@ -133,6 +135,7 @@ impl World {
             observed: &self.observed,
             plan: &self.plan,
             failures: &self.failures,
+            fights: &self.fights,
             driver: self.driver,
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),
@@ -144,7 +147,13 @@ impl World {
 }
 
 fn pass_at(started: Timestamp) -> Pass {
-    Pass { started, duration: Duration::from_millis(120), result: PassResult::Success, applied: Vec::new() }
+    Pass {
+        started,
+        duration: Duration::from_millis(120),
+        result: PassResult::Success,
+        applied: Vec::new(),
+        guard_author: None,
+    }
 }
 
 fn networks(texts: &[&str]) -> BTreeSet<ipnet::IpNet> {

@@ -66,7 +66,7 @@ async fn ssh(facts: &Facts<'_>) -> CheckDocument {
 
 /// The first line of what a program says of itself, on either stream.
 async fn said(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let Output { status, stdout, stderr } =
+    let Output { status, stdout, stderr, .. } =
         command::run(program, arguments, b"", DEADLINE).await.map_err(|error| chain(&error))?;
     let text = String::from_utf8_lossy(&stdout).into_owned() + &stderr;
     let first = text.lines().next().unwrap_or_default().to_owned();

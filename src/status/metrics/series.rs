@@ -21,7 +21,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 25] = [
+const HELP: [(&str, &str); 26] = [
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -56,6 +56,10 @@ const HELP: [(&str, &str); 25] = [
         "The conditions of the host: 1 for the status that each one has, 0 for the others; all 0 where it does not apply.",
     ),
     ("exitpool_drifted_resources", "Objects that are not as they were left."),
+    (
+        "exitpool_contested_resources",
+        "Objects that need the same repair over and over, and whose next one waits; the status says who keeps changing them.",
+    ),
     ("exitpool_held_steps", "Steps that are decided and wait for an operator's word, by what holds them."),
     (
         "exitpool_drift_detected_total",
@@ -95,6 +99,7 @@ pub(super) struct Series {
     pub(super) reconcile_total: IntCounterVec,
     pub(super) condition: IntGaugeVec,
     pub(super) drifted_resources: IntGaugeVec,
+    pub(super) contested_resources: IntGaugeVec,
     pub(super) held_steps: IntGaugeVec,
     pub(super) drift_detected_total: IntCounterVec,
     pub(super) source_last_success_timestamp: Gauge,
@@ -126,6 +131,7 @@ impl Series {
             reconcile_total: counters("exitpool_reconcile_total", &["result"]),
             condition: gauges("exitpool_condition", &["type", "status"]),
             drifted_resources: gauges("exitpool_drifted_resources", &["kind"]),
+            contested_resources: gauges("exitpool_contested_resources", &["kind"]),
             held_steps: gauges("exitpool_held_steps", &["reason"]),
             drift_detected_total: counters("exitpool_drift_detected_total", &["kind"]),
             source_last_success_timestamp: seconds("exitpool_source_last_success_timestamp_seconds"),
@@ -145,6 +151,7 @@ impl Series {
         self.create_requests();
         for kind in ObjectKind::ALL.map(ObjectKind::label) {
             self.drifted_resources.with_label_values(&[kind]);
+            self.contested_resources.with_label_values(&[kind]);
             self.drift_detected_total.with_label_values(&[kind]);
         }
         each(&self.reconcile_total, &PassResult::ALL.map(PassResult::label));
@@ -199,8 +206,14 @@ impl Series {
             &self.alerts_sent_total,
         ];
         let gauges = [&self.nodes_total, &self.nodes_up, &self.export_tokens_active, &self.last_reload_successful];
-        let labelled =
-            [&self.node_latency_ms, &self.condition, &self.drifted_resources, &self.held_steps, &self.build_info];
+        let labelled = [
+            &self.node_latency_ms,
+            &self.condition,
+            &self.drifted_resources,
+            &self.contested_resources,
+            &self.held_steps,
+            &self.build_info,
+        ];
         let seconds =
             [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
         let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];

@@ -100,7 +100,15 @@ struct FirewallView {
     tone: Tone,
     state: &'static str,
     message: String,
+    changed: Option<ChangeView>,
     rules: Vec<Rule>,
+}
+
+/// Who changed the guard last.
+#[derive(Debug, Serialize)]
+struct ChangeView {
+    by: String,
+    at: Time,
 }
 
 /// What the guard closes, and to whom it stays open.
@@ -154,7 +162,7 @@ impl View {
             legend: nodes::legend(status),
             pools: nodes::pools(status),
             nodes: nodes::nodes(status),
-            firewall: firewall(status),
+            firewall: firewall(status, &time),
             events: status.events.iter().rev().take(EVENTS_SHOWN).map(|made| event(made, &time)).collect(),
             client: ClientView {
                 address: visit.client.to_canonical().to_string(),
@@ -301,20 +309,21 @@ fn held(held: &Held) -> NoteView {
 }
 
 fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
-    DriftView { message: item.sentence.clone(), since: time(item.since) }
+    DriftView { message: item.told(), since: time(item.since) }
 }
 
 fn repaired(repair: &Repair, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
-    DriftView { message: repair.item.sentence.clone(), since: time(repair.at) }
+    DriftView { message: repair.item.told(), since: time(repair.at) }
 }
 
-fn firewall(status: &Status) -> FirewallView {
+fn firewall(status: &Status, time: &impl Fn(jiff::Timestamp) -> Time) -> FirewallView {
     let condition = status.condition(ConditionType::FirewallInSync);
     FirewallView {
         driver: status.firewall.driver,
         tone: headline::tone(status, ConditionType::FirewallInSync),
         state: in_sync(status.firewall.in_sync),
         message: condition.map(|condition| condition.message.clone()).unwrap_or_default(),
+        changed: status.firewall.changed_by.as_ref().map(|by| ChangeView { by: by.to_string(), at: time(by.at) }),
         rules: status.firewall.guard.as_ref().map(rules).unwrap_or_default(),
     }
 }

@@ -43,7 +43,7 @@ fn the_status_document_has_the_promised_fields() {
         "suspensions": [],
         "held": [],
         "pools": [{"name": "eu", "desired": 2, "ready": 2}, {"name": "us", "desired": 1, "ready": 1}],
-        "firewall": {"driver": "nftables", "in_sync": true},
+        "firewall": {"driver": "nftables", "in_sync": true, "changed_by": null},
         "server": {"addresses": ["192.0.2.10", "2001:db8:1::10"]},
         "client": {"address": "127.0.0.1", "whitelisted": true},
     });
@@ -138,7 +138,7 @@ fn the_drift_document_tells_what_is_left_and_what_was_repaired() {
     let item = |name: &str| {
         json!({
             "kind": "instance", "name": name, "since": "2026-03-01T12:00:00.000Z",
-            "message": step(name).to_string(),
+            "message": step(name).to_string(), "changed_by": null, "fight": null,
         })
     };
     let mut repaired = item("eu-1");

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use exitpool::firewall::Firewall;
-use exitpool::firewall::firewalld::{Firewalld, Front};
+use exitpool::firewall::firewalld::Front;
+use exitpool::firewall::front::Fronted;
 use exitpool::firewall::model::Guard;
 use exitpool::firewall::nftables::Nftables;
 use exitpool::observe::{Observation, ObservedGuard};
@@ -58,7 +59,7 @@ impl Guarded for Host {
 
     async fn driver(&self) -> Box<dyn Firewall> {
         let front = Front::at(&self.firewalld.address(), self.firewalld.policies());
-        Box::new(Firewalld::new(Arc::new(Nftables::new()), front))
+        Box::new(Fronted::new(Arc::new(Nftables::new()), front))
     }
 
     fn tamper(&self, script: &str) {
@@ -281,7 +282,7 @@ fn a_firewalld_that_is_not_running_is_told() {
 fn without_a_bus_it_says_what_to_do() {
     let Some(lab) = Lab::new(Kind::Nftables) else { return };
     let front = Front::at("unix:path=/nonexistent/bus", "/nonexistent".into());
-    let driver = async || Firewalld::new(Arc::new(Nftables::new()), front).observe(&guard()).await;
+    let driver = async || Fronted::new(Arc::new(Nftables::new()), front).observe(&guard()).await;
     let observed = lab.host.block_on(driver);
     assert!(observed.unknown().is_some_and(|why| why.contains("cannot reach the system bus")), "{observed:?}");
 }
@@ -364,7 +365,7 @@ fn auto_is_firewalld_where_it_is_in_force_and_down_takes_it_out() {
     host.remove();
     host.apply(&guard());
     let said = Program::new("nftables").run(&host, "", "plan --source pool.yaml");
-    assert!(said.contains("a policy in firewalld still stands, from an earlier choice"), "{said}");
+    assert!(said.contains("what we put into firewalld still stands, from an earlier choice"), "{said}");
     for is_running in [true, false] {
         host.apply(&guard());
         if !is_running {

@@ -167,3 +167,34 @@ fn a_burst_of_news_is_one_wake_up() {
         assert!(tokio::time::timeout(Duration::ZERO, driver.changed()).await.is_err(), "all the news was taken");
     });
 }
+
+/// What a look has read serves the change behind it, unless somebody was faster.
+#[test]
+fn what_others_do_between_a_look_and_a_change_is_not_lost() {
+    let Some(lab) = Lab::new(Kind::Nftables) else { return };
+    let scripts = [
+        "nft insert rule inet exitpool guard tcp dport 30000 accept",
+        "nft delete table inet exitpool",
+        "nft add element inet exitpool socks4 { 10.9.9.9 }",
+        "nft add table inet exitpool; nft add chain inet exitpool extra",
+    ];
+    lab.host.block_on(async || {
+        let driver = Nftables::new();
+        // It knows that there is none, and then there is one.
+        assert_eq!(driver.observe(&guard()).await, Observation::Absent);
+        Nftables::new().apply(&guard()).await.unwrap();
+        driver.apply(&guard()).await.unwrap();
+        for script in scripts {
+            assert_eq!(driver.observe(&guard()).await, exact(&guard()));
+            lab.tamper(script);
+            driver.apply(&guard()).await.unwrap();
+        }
+        assert_eq!(driver.observe(&guard()).await, exact(&guard()));
+        // The same table is judged anew for another wish.
+        let wider = Guard { icmp_per_second: 20, ..guard() };
+        assert_eq!(driver.observe(&wider).await, exact(&guard()));
+        driver.apply(&wider).await.unwrap();
+        assert_eq!(driver.observe(&wider).await, exact(&wider));
+    });
+    assert_eq!(lab.host.sh("nft list table inet exitpool").matches("exitpool:control").count(), 1);
+}

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use exitpool::firewall::Firewall;
+use exitpool::firewall::front::Fronted;
 use exitpool::firewall::model::Guard;
 use exitpool::firewall::nftables::Nftables;
-use exitpool::firewall::ufw::{Front, Ufw};
+use exitpool::firewall::ufw::Front;
 use exitpool::observe::{Observation, ObservedGuard};
 
 use super::lab::{FRIEND, Guarded, HOST, Kind, Lab, STRANGER, connect, connects, exact, guard, is_dropped};
@@ -25,14 +26,14 @@ const NODE: u16 = 30_000;
 const CONTROL: u16 = 40_000;
 
 /// A host on which ufw is in force, with an entry of the operator's for SSH.
-struct Host {
-    lab: Lab,
+pub struct Host {
+    pub lab: Lab,
     /// What ufw takes for `/etc/ufw`, and what runs a program there.
-    directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 impl Host {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if let Some(missing) = ["ufw", "iptables", "unshare"].into_iter().find(|tool| !is_installed(tool)) {
             skip(&format!("{missing} is not installed"));
             return None;
@@ -59,7 +60,7 @@ impl Host {
         self.directory.path().join("ufw")
     }
 
-    fn ufw(&self, arguments: &str) -> String {
+    pub fn ufw(&self, arguments: &str) -> String {
         self.lab.host.sh(&format!("{}/ufw.sh {arguments}", self.directory.path().display()))
     }
 }
@@ -72,7 +73,7 @@ impl Guarded for Host {
     async fn driver(&self) -> Box<dyn Firewall> {
         let program = self.directory.path().join("ufw.sh");
         let front = Front::at(program.to_str().unwrap(), self.rules()).await.unwrap();
-        Box::new(Ufw::new(Arc::new(Nftables::new()), front))
+        Box::new(Fronted::new(Arc::new(Nftables::new()), front))
     }
 
     fn tamper(&self, script: &str) {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ pub struct Host {
     directory: TempDir,
     sshd: Child,
     daemon: Option<Child>,
+    /// What the daemon follows, where that is not the file.
+    pub source: Option<String>,
+    /// A program that runs the daemon, where that does not run as it is.
+    pub within: Option<PathBuf>,
 }
 
 /// A session of SSH in which `cat` answers.
@@ -36,19 +41,36 @@ pub struct Session {
 impl Host {
     /// Makes a host that follows a desired state, and waits until it matches; `None` where that cannot be.
     pub fn start(kind: Kind, document: &str) -> Option<Self> {
+        let mut host = Self::prepare(Lab::new(kind)?)?;
+        host.comes_up(document);
+        Some(host)
+    }
+
+    /// Makes the host without a daemon.
+    pub fn prepare(lab: Lab) -> Option<Self> {
         if !Path::new("/usr/sbin/sshd").exists() {
             skip("there is no sshd (Debian: apt install openssh-server)");
             return None;
         }
-        let lab = Lab::new(kind)?;
         let directory = tempfile::tempdir().unwrap();
         let sshd = sshd(&lab, directory.path());
         fs::write(directory.path().join("torrc"), "DisableNetwork 1\n").unwrap();
-        let mut host = Self { lab, directory, sshd, daemon: None };
-        host.wish(document);
-        host.start_daemon();
-        host.sees("the host as desired", |report| is(report, "FirewallInSync", "True", "InSync"));
-        Some(host)
+        Some(Self { lab, directory, sshd, daemon: None, source: None, within: None })
+    }
+
+    /// Starts the daemon, and waits until the host is as desired.
+    #[track_caller]
+    pub fn comes_up(&mut self, document: &str) {
+        self.wish(document);
+        self.start_daemon();
+        self.sees("the host as desired", |report| is(report, "FirewallInSync", "True", "InSync"));
+    }
+
+    /// Writes a program that runs what it is given, after something else.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.at(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(self.at(name), fs::Permissions::from_mode(0o755)).unwrap();
+        self.at(name)
     }
 
     /// A path in the host's directory.
@@ -98,13 +120,15 @@ impl Host {
 
     fn verb_command(&self, verb: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.lab.host.pid())).arg(EXITPOOL).arg(verb);
+        command.arg(format!("--net=/proc/{}/ns/net", self.lab.host.pid()));
+        command.args(self.within.as_ref().filter(|_| verb == "run")).arg(EXITPOOL).arg(verb);
         command.env_remove("SSH_CONNECTION").env_remove("SSH_CLIENT");
         command.arg("--runtime-dir").arg(self.at("run"));
-        let reads_the_host = ["run", "plan", "snapshot"].contains(&verb);
+        let reads_the_host = ["run", "plan", "snapshot", "drift"].contains(&verb);
         if reads_the_host {
             command.arg("--state-dir").arg(self.at("state")).args(["--listen", "0.0.0.0:8080"]);
-            command.arg("--torrc-defaults").arg(self.at("torrc")).arg("--source").arg(self.at("pool.yaml"));
+            command.arg("--torrc-defaults").arg(self.at("torrc")).arg("--source");
+            command.arg(self.source.as_ref().map_or_else(|| self.at("pool.yaml"), PathBuf::from));
         }
         command
     }

@@ -10,25 +10,25 @@ use super::{document, follows, in_sync, ssh_is_open_to_the_friend_alone, ssh_onl
 use crate::firewall::lab::{FRIEND, Guarded, HOST, Kind, STRANGER, connects, is_dropped};
 
 /// Locks the stranger out, as is meant, on these terms.
-fn insisting(terms: &str) -> String {
+pub fn insisting(terms: &str) -> String {
     document(&format!("{}\n  allow_lockout: true", ssh_only_for(FRIEND[0]))) + &format!("firewall: {{{terms}}}\n")
 }
 
-fn open(terms: &str) -> String {
+pub fn open(terms: &str) -> String {
     document("allow_lockout: false") + &format!("firewall: {{{terms}}}\n")
 }
 
-fn taken_back(report: &Report) -> bool {
+pub fn taken_back(report: &Report) -> bool {
     is(report, "Stalled", "True", "RolledBack")
 }
 
 /// Waits until SSH is closed to who is not on the list.
-fn waits_until_closed(host: &Host) {
+pub fn waits_until_closed(host: &Host) {
     host.waits_for("the change", || host.lab.everything().to_ascii_lowercase().contains("ssh-deny"));
 }
 
 /// Waits until SSH is as it was before.
-fn waits_until_open(host: &Host) {
+pub fn waits_until_open(host: &Host) {
     host.waits_for("the guard before the change", || !host.lab.everything().to_ascii_lowercase().contains("ssh-deny"));
     host.lab.client.block_on(async || connects(STRANGER[0], HOST[0], 22).await);
 }
