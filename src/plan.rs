@@ -140,6 +140,8 @@ pub enum WaitReason {
     OnTrial(OnTrial),
     /// Its turn comes when more of its pool is ready again.
     MaxUnavailable,
+    /// It was told to use new circuits, and tor puts that off.
+    NewCircuits,
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -191,6 +193,7 @@ impl fmt::Display for WaitReason {
                     "its change is on trial, until its probes pass or it is taken back (firewall.confirm_within){failing}"
                 )
             }
+            Self::NewCircuits => f.write_str("waiting for new circuits: tor changes to some at most every 10 s"),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
         }
     }

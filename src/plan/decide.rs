@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
 use crate::firewall::model::Guard;
-use crate::observe::{Control, Instance, Observation, Observed};
+use crate::observe::{Control, Instance, Observation, Observed, RenewalStage};
 use crate::tor::layout::Layout;
 use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
@@ -189,7 +189,9 @@ impl Deciding<'_> {
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
         let exits = self.choose_exits(wanted, control);
-        let parts = [&rendered.lasting, exits.exit_nodes(), &options::ports(wanted, &exits)];
+        let avoided =
+            self.wish.mandate.avoid.get(&wanted.name).map(|avoided| exits.without(avoided)).unwrap_or_default();
+        let parts = [&rendered.lasting, exits.exit_nodes(), &avoided, &options::ports(wanted, &exits)];
         let differences = options::difference_to_all(&parts, &control.options);
         let changes = self.allowed(wanted, differences);
 
@@ -214,7 +216,20 @@ impl Deciding<'_> {
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
+        if self.wish.mandate.renew.contains(&wanted.name) && control.bootstrap.progress == 100 {
+            self.renew(wanted, control);
+        }
         self.wait_for_service(wanted, control);
+    }
+
+    /// Has an instance use new circuits, after it has the options by which these are chosen.
+    fn renew(&mut self, wanted: &desired::Instance, control: &Control) {
+        match control.renewal.stage {
+            RenewalStage::Asked => self.wait(&wanted.name, WaitReason::NewCircuits),
+            RenewalStage::Idle | RenewalStage::Said => {
+                self.step(Object::Instance(wanted.name.clone()), Cause::Rotation, Action::NewCircuits);
+            }
+        }
     }
 
     /// Says what a running instance without differences still needs before it serves.
@@ -273,7 +288,7 @@ impl Deciding<'_> {
         if let Some((.., exits)) = self.chosen.iter().find(same) {
             return exits.clone();
         }
-        let exits = ExitNodes::of(&relays.choose(&wanted.countries, &wanted.exits));
+        let exits = ExitNodes::of(relays.choose(&wanted.countries, &wanted.exits));
         self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
         exits
     }
@@ -309,9 +324,15 @@ impl Deciding<'_> {
         self.wish.applied.cause(wanted)
     }
 
-    /// Tells a new consensus from drift: the exits that fit are others, are gone, or are back.
+    /// Tells a rotation and a new consensus from drift: exits are avoided, or those that fit are others, are gone, or are
+    /// back.
     fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
-        let moved = match changes {
+        let rotates = self.wish.mandate.avoid.contains_key(&wanted.name);
+        let others: Vec<&OptionChange> = changes.iter().filter(|change| !(rotates && change.avoids())).collect();
+        if others.is_empty() {
+            return Cause::Rotation;
+        }
+        let moved = match others.as_slice() {
             _ if self.wish.applied.lacked_exits(&wanted.name) => true,
             [change] => change.closes_socks() || self.exits_moved(wanted, change),
             _ => false,
