@@ -216,7 +216,8 @@ impl Deciding<'_> {
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
-        if self.wish.mandate.renew.contains(&wanted.name) && control.bootstrap.progress == 100 {
+        let before = self.wish.mandate.renew.get(&wanted.name);
+        if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
             self.renew(wanted, control);
         }
         self.wait_for_service(wanted, control);

@@ -32,8 +32,11 @@ pub struct Mandate {
     pub taken_back: Option<TakenBack>,
     /// The exits that an instance has to leave alone for now, by instance; one that is named with none had some before.
     pub avoid: BTreeMap<InstanceName, BTreeSet<Fingerprint>>,
-    /// The instances that are to use new circuits, now.
-    pub renew: BTreeSet<InstanceName>,
+    /// The instances that are to use new circuits, with how often each had done so before ([`Renewal::done`]): once it has
+    /// done so more often, nothing is left to do.
+    ///
+    /// [`Renewal::done`]: crate::observe::Renewal::done
+    pub renew: BTreeMap<InstanceName, u64>,
 }
 
 /// A change of the guard that is on trial.
@@ -143,7 +146,7 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     on_trial: None,
     taken_back: None,
     avoid: BTreeMap::new(),
-    renew: BTreeSet::new(),
+    renew: BTreeMap::new(),
 };
 
 impl Mandate {

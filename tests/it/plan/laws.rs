@@ -395,7 +395,7 @@ fn an_exit_is_avoided_as_long_as_another_one_fits_and_new_circuits_come_after_it
         steps.iter().map(|step| (step.cause, step.action == Action::NewCircuits)).collect::<Vec<_>>()
     };
     world.mandate.avoid = BTreeMap::from([(name.clone(), BTreeSet::from([fit[0]]))]);
-    world.mandate.renew = BTreeSet::from([name.clone()]);
+    world.mandate.renew = BTreeMap::from([(name.clone(), 0)]);
     assert_eq!(steps(&mut world), [(Cause::Rotation, false), (Cause::Rotation, true)]);
     assert_eq!(world.control(&name).options.values("ExcludeExitNodes"), [format!("${}", fit[0])]);
 
