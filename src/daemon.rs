@@ -12,6 +12,7 @@ pub mod wake;
 mod fault;
 mod obey;
 mod revisions;
+mod rotating;
 mod state;
 mod trying;
 mod watchdog;

@@ -5,6 +5,7 @@
 
 pub mod applied;
 pub mod decide;
+pub mod draw;
 pub mod hold;
 pub mod lockout;
 pub mod step;

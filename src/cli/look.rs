@@ -108,11 +108,15 @@ pub async fn visitors(runtime_dir: &Path) -> BTreeSet<Visitor> {
     known.into_iter().chain(socket::operator()).collect()
 }
 
-/// What operators have said about a revision, beyond its file.
+/// What has to be heeded beyond a revision's file: what operators have said, and the exits that nodes have rotated away
+/// from.
 pub fn mandate(state_dir: &Path, revision: &Revision) -> anyhow::Result<Mandate> {
-    let mut orders = Memory::new(state_dir).orders()?;
+    let memory = Memory::new(state_dir);
+    let mut orders = memory.orders()?;
     orders.expire(Timestamp::now());
-    Ok(orders.mandate(revision))
+    let mut mandate = orders.mandate(revision);
+    memory.rotations().instruct(&mut mandate);
+    Ok(mandate)
 }
 
 /// What could not be observed, one sentence each.

@@ -100,7 +100,7 @@ pub struct PoolDocument {
     pub listen: ListenAddress,
     /// The first node's SOCKS port; node `i` listens on `socks_port + i`.
     pub socks_port: Port,
-    /// How often a node changes its exit, at least `10s`. Default: left to tor.
+    /// How often a node changes its exit, at least `10s`; the nodes of a pool do so at different times. Default: left to tor.
     pub rotate_every: Option<Period>,
     /// How many nodes share one tor process. Default: 1.
     #[serde(default = "one")]

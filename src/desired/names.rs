@@ -83,6 +83,11 @@ impl InstanceName {
     pub fn pool(&self) -> &PoolName {
         self.0.pool()
     }
+
+    /// The index of its first node.
+    pub fn index(&self) -> u16 {
+        self.0.index()
+    }
 }
 
 impl Fingerprint {

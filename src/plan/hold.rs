@@ -37,6 +37,8 @@ pub struct Mandate {
     ///
     /// [`Renewal::done`]: crate::observe::Renewal::done
     pub renew: BTreeMap<InstanceName, u64>,
+    /// How often an instance has been given another exit.
+    pub turns: BTreeMap<InstanceName, u64>,
 }
 
 /// A change of the guard that is on trial.
@@ -147,17 +149,28 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     taken_back: None,
     avoid: BTreeMap::new(),
     renew: BTreeMap::new(),
+    turns: BTreeMap::new(),
 };
 
 impl Mandate {
     /// Why any step on an object is held, where it is.
     pub(super) fn hold(&self, object: &Object) -> Option<HoldReason> {
-        let held = match (&self.suspended, object) {
-            (Suspended::Nothing, _) | (Suspended::Pools(_), Object::Guard) => false,
-            (Suspended::Everything, _) => true,
-            (Suspended::Pools(pools), Object::Instance(name)) => pools.contains(name.pool()),
+        let held = match object {
+            Object::Guard => self.suspended == Suspended::Everything,
+            Object::Instance(name) => self.suspended.covers(name.pool()),
         };
         held.then_some(HoldReason::Suspended)
+    }
+}
+
+impl Suspended {
+    /// Whether a pool is left alone.
+    pub fn covers(&self, pool: &PoolName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Pools(pools) => pools.contains(pool),
+            Self::Everything => true,
+        }
     }
 }
 

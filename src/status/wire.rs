@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod exits;
 mod orders;
 mod schema;
 
@@ -18,6 +19,7 @@ use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, DriftItem, Status};
 use crate::plan::step::Object;
+pub use exits::{ExitDocument, RotationDocument};
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
 
@@ -129,23 +131,14 @@ pub struct NodeDocument {
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
+    /// The last time that it did; null where that is not known.
+    pub last_rotation: Option<RotationDocument>,
     /// How often its process has become another one since the daemon started.
     pub restarts: u64,
     /// The tor process that serves it.
     pub instance: InstanceDocument,
     /// `Ready`, and `Drifted` while it is.
     pub conditions: Vec<ConditionDocument>,
-}
-
-/// The relay that a node's connections leave from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ExitDocument {
-    /// Its address in the consensus.
-    pub ip: Option<String>,
-    /// The country of that address.
-    pub country: Option<String>,
-    /// Its fingerprint, 40 hexadecimal digits.
-    pub fingerprint: String,
 }
 
 /// The tor process that serves a node.
@@ -288,13 +281,10 @@ impl From<&NodeStatus> for NodeDocument {
             socks: node.socks.to_string(),
             state: node.state.as_str().to_owned(),
             countries: node.countries.iter().map(ToString::to_string).collect(),
-            exit: node.exit.as_ref().map(|exit| ExitDocument {
-                ip: exit.ip.map(|ip| ip.to_string()),
-                country: exit.country.map(|country| country.to_string()),
-                fingerprint: exit.fingerprint.to_string(),
-            }),
+            exit: node.exit.as_ref().map(ExitDocument::from),
             latency_ms: node.latency_ms,
             rotations: node.rotations,
+            last_rotation: node.last_rotation.as_ref().map(RotationDocument::from),
             restarts: node.restarts,
             instance: InstanceDocument {
                 pid: node.instance.pid,

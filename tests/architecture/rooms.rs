@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -27,6 +27,8 @@ const ROOMS: [(&str, &[&str]); 28] = [
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // Which revision is in force, and what operators have said.
     ("rollout", &["desired", "observe", "plan"]),
+    // When instances rotate, and how far each has come.
+    ("rotation", &["desired", "observe", "plan"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -39,7 +41,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
     // A change of the guard that is kept or taken back.
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
-    ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
+    ("status", &["error", "desired", "observe", "plan", "rollout", "rotation", "firewall::model"]),
     // One pass.
     (
         "reconcile",
@@ -51,6 +53,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "observe",
             "plan",
             "rollout",
+            "rotation",
             "observe::collect",
             "apply",
             "status",
@@ -67,6 +70,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "observe",
             "plan",
             "rollout",
+            "rotation",
             "tor::layout",
             "tor",
             "firewall",
@@ -123,13 +127,14 @@ const ROOMS: [(&str, &[&str]); 28] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "desired",
     "firewall::model",
     "observe",
     "observe::snapshot",
     "plan",
     "rollout",
+    "rotation",
     "tor::layout",
     "tor::options",
     "tor::torrc",

@@ -290,6 +290,8 @@ impl World {
             host: Place { runtime_dir: layout.runtime_dir, state_dir: layout.state_dir, panel_port: Some(8080) },
             applied: self.applied.clone(),
             suspended: self.mandate.suspended.clone(),
+            avoid: self.mandate.avoid.clone(),
+            turns: self.mandate.turns.clone(),
             listeners: listeners.to_vec(),
             observed: self.observed.clone(),
         };
