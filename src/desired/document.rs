@@ -124,9 +124,10 @@ fn one() -> Positive {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Exits")]
 pub struct ExitsDocument {
-    /// No two nodes leave from one address. Default: `false`.
+    /// No two nodes leave from one address, in this pool or with another one that says so. Default: `false`.
     pub distinct: bool,
-    /// No two nodes leave from one IPv4 subnet of this prefix length, from 8 to 32. Default: not minded.
+    /// No two nodes leave from one IPv4 subnet of this prefix length, from 8 to 32; of two pools that say so, the longer one
+    /// counts between them. Default: not minded.
     #[schemars(range(min = 8, max = 32))]
     pub avoid_shared_subnet: Option<u8>,
     /// Only these exits, by fingerprint. Default: any.

@@ -26,14 +26,12 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 7] = [
+pub const GAPS: [Gap; 5] = [
     Gap {
         path: "pools[].nodes_per_instance",
         when: When::IsNot("1"),
         missing: "every node has a tor process of its own",
     },
-    Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
-    Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
     Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
     Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },

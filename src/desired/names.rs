@@ -97,6 +97,13 @@ impl Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// The bytes of the identity's digest.
+    pub fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+}
+
 impl Revision {
     /// The revision of a commit on a branch; `commit` has 40 hexadecimal digits.
     pub fn of_commit(branch: &str, commit: &str) -> Result<Self, NameError> {

@@ -9,11 +9,12 @@
 //! - What is unknown is in no destructive step; what is not ours is in no step at all.
 //! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
+mod exclusive;
 mod guard;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
+use crate::desired::{self, Country, Desired, ExitPolicy, Fingerprint, InstanceName, PoolName};
 use crate::firewall::model::Guard;
 use crate::observe::{Control, Instance, Observation, Observed, RenewalStage};
 use crate::tor::layout::Layout;
@@ -25,6 +26,7 @@ use super::applied::Applied;
 use super::hold::{Held, HoldReason, Leaving, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
+use exclusive::Lot;
 
 /// What is wished, and what is needed to say so to the host.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +46,11 @@ pub struct Wish<'a> {
 /// Decides what has to be done.
 pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
     let guarded = is_guarded(wish, observed);
-    let mut deciding = Deciding { wish, observed, guarded, chosen: vec![], plan: Plan::default() };
+    let mut deciding =
+        Deciding { wish, observed, guarded, chosen: vec![], own: BTreeMap::new(), plan: Plan::default() };
     let wanted = wish.wanted();
     deciding.prune(&wanted);
+    deciding.share_out(&wanted);
     for pool in &wish.desired.pools {
         deciding.pool(&pool.name, &wanted);
     }
@@ -77,6 +81,8 @@ struct Deciding<'a> {
     observed: &'a Observed,
     guarded: bool,
     chosen: Vec<Chosen>,
+    /// What those get that want an exit for themselves.
+    own: BTreeMap<InstanceName, Lot>,
     plan: Plan,
 }
 
@@ -189,8 +195,9 @@ impl Deciding<'_> {
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
         let exits = self.choose_exits(wanted, control);
-        let avoided =
-            self.wish.mandate.avoid.get(&wanted.name).map(|avoided| exits.without(avoided)).unwrap_or_default();
+        // Who has an exit for itself is given another one instead.
+        let avoided = self.wish.mandate.avoid.get(&wanted.name).filter(|_| wanted.exits.own_prefix().is_none());
+        let avoided = avoided.map(|avoided| exits.without(avoided)).unwrap_or_default();
         let parts = [&rendered.lasting, exits.exit_nodes(), &avoided, &options::ports(wanted, &exits)];
         let differences = options::difference_to_all(&parts, &control.options);
         let changes = self.allowed(wanted, differences);
@@ -264,6 +271,7 @@ impl Deciding<'_> {
             return ExitChoice::Any;
         }
         match &self.observed.relays {
+            Observation::Present(_) if wanted.exits.own_prefix().is_some() => self.own_exit(&wanted.name),
             Observation::Present(relays) => {
                 let Some(exits) = self.exits_of(wanted, relays) else {
                     let countries = wanted.countries.iter().copied().collect();
@@ -278,6 +286,21 @@ impl Deciding<'_> {
             }
             Observation::Unknown(why) => {
                 self.block(Object::Instance(wanted.name.clone()), BlockReason::Unknown(why.clone()));
+                ExitChoice::Unresolved
+            }
+        }
+    }
+
+    /// The exit that an instance has for itself.
+    fn own_exit(&mut self, name: &InstanceName) -> ExitChoice {
+        match self.own.remove(name) {
+            Some(Lot::Exit(exit)) => ExitChoice::Only(exit),
+            Some(Lot::Nothing(reason)) => {
+                self.block(Object::Instance(name.clone()), reason);
+                ExitChoice::Nothing
+            }
+            Some(Lot::Later) | None => {
+                self.wait(name, WaitReason::Exit);
                 ExitChoice::Unresolved
             }
         }
@@ -328,8 +351,12 @@ impl Deciding<'_> {
     /// Tells a rotation and a new consensus from drift: exits are avoided, or those that fit are others, are gone, or are
     /// back.
     fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
-        let rotates = self.wish.mandate.avoid.contains_key(&wanted.name);
-        let others: Vec<&OptionChange> = changes.iter().filter(|change| !(rotates && change.avoids())).collect();
+        let avoided = self.wish.mandate.avoid.get(&wanted.name);
+        let is_rotation = |change: &OptionChange| {
+            let leaves = |before: BTreeSet<Fingerprint>| avoided.is_some_and(|avoided| before.is_subset(avoided));
+            (avoided.is_some() && change.avoids()) || change.exits_before().is_some_and(leaves)
+        };
+        let others: Vec<&OptionChange> = changes.iter().filter(|change| !is_rotation(change)).collect();
         if others.is_empty() {
             return Cause::Rotation;
         }

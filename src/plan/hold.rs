@@ -37,7 +37,7 @@ pub struct Mandate {
     ///
     /// [`Renewal::done`]: crate::observe::Renewal::done
     pub renew: BTreeMap<InstanceName, u64>,
-    /// How often an instance has been given another exit.
+    /// How often an instance has been given another exit: it enters the draw of those that have one for themselves.
     pub turns: BTreeMap<InstanceName, u64>,
 }
 

@@ -115,6 +115,12 @@ impl ExitNodes {
         })
     }
 
+    /// The exit, where it is one.
+    pub fn only(&self) -> Option<Fingerprint> {
+        let mut exits = self.exits.iter();
+        exits.next().copied().filter(|_| exits.next().is_none())
+    }
+
     /// Whether none is left without these.
     fn is_within(&self, others: &BTreeSet<Fingerprint>) -> bool {
         self.exits.len() <= others.len() && self.exits.is_subset(others)

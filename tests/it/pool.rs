@@ -1,5 +1,6 @@
 //! The main job on a private Tor network: the real daemon, real tor, real nft, real git.
 
+mod exclusive;
 mod outage;
 mod rotate;
 mod stage;
