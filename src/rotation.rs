@@ -24,6 +24,7 @@ use crate::desired::{Desired, Fingerprint, InstanceName, PoolName};
 use crate::observe::{Control, Observed, ObservedExit};
 use crate::plan::Mandate;
 use crate::plan::draw::draw;
+use crate::tor::options::EXIT_NODES;
 
 /// tor uses new circuits at most so often (`MAX_SIGNEWNYM_RATE` in its source); what comes earlier it puts off.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
@@ -75,6 +76,8 @@ enum Pace {
 struct Live {
     seen: Seen,
     is_ordered: bool,
+    /// Whether it is due, and the exit that it would leave was not known at the last look: it is looked for once more.
+    looks_again: bool,
     under_way: Option<UnderWay>,
     /// When it last took new circuits, for whatever reason.
     renewed: Option<Timestamp>,
@@ -91,7 +94,12 @@ enum Seen {
     /// It does not serve, or nobody can tell.
     Idle,
     /// It serves, and has used new circuits so often.
-    Serving { exit: Option<ObservedExit>, renewals: u64 },
+    Serving {
+        exit: Option<ObservedExit>,
+        /// The one exit that it is told to use, where it is one.
+        only: Option<Fingerprint>,
+        renewals: u64,
+    },
 }
 
 /// A rotation that has begun.
@@ -170,6 +178,7 @@ impl Rotations {
             .filter_map(|(name, entry)| Some((!entry.live.is_ordered, entry.due(name, desired)?, name.clone())))
             .filter(|(_, at, _)| *at <= now)
             .collect();
+        self.instances.iter_mut().filter(|(name, _)| left_alone(name)).for_each(|(_, it)| it.live.looks_again = false);
         // Orders first, then whoever has waited longest.
         due.sort_unstable();
         due.truncate(MOST_AT_ONCE.saturating_sub(self.under_way()));
@@ -229,6 +238,7 @@ impl Rotations {
                 Seen::Serving { renewals, .. } if *renewals > under_way.renewals => after(now, READ_AGAIN),
                 _ => after(under_way.begun, PATIENCE),
             }),
+            None if entry.live.looks_again => Some(after(now, READ_AGAIN)),
             None => {
                 let due = entry.due(name, desired)?;
                 Some(entry.live.pause(now).map_or(due, |pause| due.max(after(now, pause))))
@@ -281,8 +291,12 @@ impl Entry {
     }
 
     fn begin(&mut self, now: Timestamp) {
-        let Seen::Serving { exit, renewals } = &self.live.seen else { return };
-        let from = exit.as_ref().map(|exit| exit.fingerprint);
+        let Seen::Serving { exit, only, renewals } = &self.live.seen else { return };
+        let from = exit.as_ref().map(|exit| exit.fingerprint).or(*only);
+        self.live.looks_again = from.is_none() && !self.live.looks_again;
+        if self.live.looks_again {
+            return;
+        }
         self.live.under_way = Some(UnderWay { begun: now, from, renewals: *renewals });
         self.live.is_ordered = false;
         self.turn += 1;
@@ -316,7 +330,11 @@ impl Entry {
         if let Some(under_way) = &mut self.live.under_way {
             under_way.renewals = under_way.renewals.min(renewals);
         }
-        self.live.seen = Seen::Serving { exit: control.exit.clone(), renewals };
+        let only = match control.options.values(EXIT_NODES) {
+            [only] => only.parse().ok(),
+            _ => None,
+        };
+        self.live.seen = Seen::Serving { exit: control.exit.clone(), only, renewals };
         match (&mut self.last, &control.exit) {
             (Some(last), Some(ObservedExit { fingerprint, confirmed: true })) if last.to == *fingerprint => {
                 !std::mem::replace(&mut last.confirmed, true)
@@ -329,7 +347,7 @@ impl Entry {
     fn end(&mut self, now: Timestamp) -> Option<Ended> {
         let UnderWay { begun, from, renewals } = self.live.under_way.clone()?;
         let to = match &self.live.seen {
-            Seen::Serving { exit, renewals: seen } if *seen > renewals => exit.clone(),
+            Seen::Serving { exit, renewals: seen, .. } if *seen > renewals => exit.clone(),
             _ => None,
         };
         if to.is_none() && now < after(begun, PATIENCE) {

@@ -106,6 +106,24 @@ fn a_rotation_without_an_exit_ends_uncounted() {
 }
 
 #[test]
+fn the_exit_that_is_left_is_looked_for_once_more() {
+    let desired = desired(1, None);
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(1, None, 0), at(0));
+    for exit in [Some(1), None] {
+        let mut rotations = rotations.clone();
+        rotations.order(&name(0), at(0));
+        rotations.begin(&desired, nobody, at(0));
+        assert!(mandate(&rotations).renew.is_empty());
+        assert!(rotations.next(&desired, at(0)).unwrap() < at(1));
+        rotations.follow(&desired, &world(1, exit, 0), at(1));
+        rotations.begin(&desired, nobody, at(1));
+        let told = mandate(&rotations);
+        assert_eq!((told.renew.len(), told.avoid[&name(0)].len()), (1, usize::from(exit.is_some())));
+    }
+}
+
+#[test]
 fn nodes_of_a_pool_do_not_rotate_together() {
     const SIZE: u16 = 100;
     let desired = desired(SIZE, Some(HOUR));
@@ -118,7 +136,8 @@ fn nodes_of_a_pool_do_not_rotate_together() {
         rotations.follow(&desired, &world(SIZE, Some(2), 1), at(minute * 60 + 30));
         for entry in rotations.instances.values_mut() {
             // In this world one renewal is as good as many.
-            entry.live.seen = Seen::Serving { exit: None, renewals: 0 };
+            let exit = Some(ObservedExit { fingerprint: fingerprint(2), confirmed: false });
+            entry.live.seen = Seen::Serving { exit, only: None, renewals: 0 };
         }
     }
     rotations.begin(&desired, nobody, at(3_600));

@@ -28,7 +28,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
     // Which revision is in force, and what operators have said.
     ("rollout", &["desired", "observe", "plan"]),
     // When instances rotate, and how far each has come.
-    ("rotation", &["desired", "observe", "plan"]),
+    ("rotation", &["desired", "observe", "plan", "tor::options"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.

@@ -12,7 +12,7 @@ fn rotating() -> String {
 }
 
 /// Asks the daemon.
-async fn asked(host: &Host, verb: &str, arguments: &[&str]) -> (i32, String, String) {
+pub async fn asked(host: &Host, verb: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = host.network().command(EXITPOOL);
     let output = command.arg(verb).args(arguments).arg("--runtime-dir").arg(host.runtime_dir()).output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
