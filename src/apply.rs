@@ -147,6 +147,7 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
             Ok(tor.start(name, torrc).await?)
         }
         (Object::Instance(name), Action::SetOptions { changes }) => Ok(tor.set_options(name, changes).await?),
+        (Object::Instance(name), Action::NewCircuits) => Ok(tor.new_circuits(name).await?),
         (Object::Instance(name), Action::WriteTorrc { torrc }) => Ok(tor.write_torrc(name, torrc).await?),
         (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => Ok(tor.destroy(name).await?),
         (object, action) => Err(Failed { message: format!("{object} has no step `{action}`"), kind: Kind::Bug }),

@@ -26,6 +26,7 @@ mod proxy_connect;
 mod reconcile;
 mod resume;
 mod rollback;
+mod rotate;
 mod run;
 mod scale;
 mod schema;
@@ -75,6 +76,7 @@ enum Verb {
     Suspend(suspend::Arguments),
     Resume(resume::Arguments),
     Rollback(rollback::Arguments),
+    Rotate(rotate::Arguments),
     History(history::Arguments),
     Trace(trace::Arguments),
     AcceptRewrite(accept_rewrite::Arguments),
@@ -193,6 +195,7 @@ impl Verb {
             Self::Suspend(arguments) => suspend::run(&arguments).await,
             Self::Resume(arguments) => resume::run(&arguments).await,
             Self::Rollback(arguments) => rollback::run(&arguments).await,
+            Self::Rotate(arguments) => rotate::run(&arguments).await,
             Self::History(arguments) => history::run(&arguments),
             Self::Trace(arguments) => trace::run(&arguments),
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,

@@ -13,6 +13,7 @@ mod exports;
 mod fault;
 mod obey;
 mod revisions;
+mod rotating;
 mod state;
 mod trying;
 mod watchdog;

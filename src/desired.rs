@@ -97,6 +97,14 @@ pub struct ExitPolicy {
     pub exclude: BTreeSet<Fingerprint>,
 }
 
+impl ExitPolicy {
+    /// In how many leading bits the IPv4 addresses of two nodes' exits must not agree; `None` where it is all the same.
+    pub fn own_prefix(&self) -> Option<u8> {
+        const ADDRESS: u8 = 32;
+        self.avoid_shared_subnet.or(self.distinct.then_some(ADDRESS))
+    }
+}
+
 /// Who may reach what.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {

@@ -43,6 +43,7 @@ pub mod observe;
 pub mod plan;
 pub mod reconcile;
 pub mod rollout;
+pub mod rotation;
 pub mod source;
 pub mod status;
 pub mod sys;

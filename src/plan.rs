@@ -5,6 +5,7 @@
 
 pub mod applied;
 pub mod decide;
+pub mod draw;
 pub mod hold;
 pub mod lockout;
 pub mod step;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Confirmation, Country, InstanceName};
+use crate::desired::{Confirmation, Country, InstanceName, PoolName};
 
 pub use applied::Applied;
 pub use decide::{Wish, plan};
@@ -149,6 +150,10 @@ pub enum WaitReason {
     },
     /// Its nodes go to other instances, which cannot take them yet.
     Successors,
+    /// The exit that it is to have for itself is still another one's.
+    Exit,
+    /// It was told to use new circuits, and tor puts that off.
+    NewCircuits,
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -171,6 +176,21 @@ pub enum BlockReason {
     /// No exit of the consensus fits the wish.
     NoExits {
         /// The countries wished.
+        countries: Vec<Country>,
+    },
+    /// Fewer exits fit than nodes want one for themselves.
+    TooFewExits {
+        /// The pool.
+        pool: PoolName,
+        /// How many it wishes.
+        wished: usize,
+        /// The prefix of the subnets that they have to differ in; `None` where an address of their own is enough.
+        subnet: Option<u8>,
+        /// How many exist that fit, and differ so.
+        exist: usize,
+        /// How many of these have been given to other pools.
+        elsewhere: usize,
+        /// The countries wished; none means any.
         countries: Vec<Country>,
     },
     /// Somebody else listens where a node should.
@@ -200,6 +220,8 @@ impl fmt::Display for WaitReason {
                     "its change is on trial, until its probes pass or it is taken back (firewall.confirm_within){failing}"
                 )
             }
+            Self::Exit => f.write_str("waiting for an exit of its own that another node still uses"),
+            Self::NewCircuits => f.write_str("waiting for new circuits: tor changes to some at most every 10 s"),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
             Self::Address { address, holder } => {
                 write!(f, "waiting for {address}, which the tor of {holder} serves until this one can")
@@ -218,8 +240,19 @@ impl fmt::Display for BlockReason {
                 f.write_str("no exit of the Tor network fits `exits`")
             }
             Self::NoExits { countries } => {
-                let names: Vec<String> = countries.iter().map(ToString::to_string).collect();
-                write!(f, "the Tor network has no exit in {} that fits", names.join(", "))
+                write!(f, "the Tor network has no exit in {} that fits", listed(countries))
+            }
+            Self::TooFewExits { pool, wished, subnet, exist, elsewhere, countries } => {
+                match subnet {
+                    None => write!(f, "{pool}: {wished} distinct exits wished, {exist} exist")?,
+                    Some(prefix) => {
+                        write!(f, "{pool}: {wished} exits in /{prefix} subnets of their own wished, {exist} exist")?;
+                    }
+                }
+                if !countries.is_empty() {
+                    write!(f, " in {}", listed(countries))?;
+                }
+                if *elsewhere > 0 { write!(f, ", {elsewhere} of them used by other pools") } else { Ok(()) }
             }
             Self::PortTaken { address, holder } => {
                 write!(f, "{address} is taken by {holder}: stop it, or move the pool's socks_port")
@@ -227,4 +260,9 @@ impl fmt::Display for BlockReason {
             Self::Unguarded => f.write_str("not opened: the firewall guard is not known to be in place"),
         }
     }
+}
+
+fn listed(countries: &[Country]) -> String {
+    let names: Vec<String> = countries.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }

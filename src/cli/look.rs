@@ -113,11 +113,15 @@ pub async fn published(runtime_dir: &Path) -> Option<Report> {
     tokio::time::timeout(DAEMON_PATIENCE, socket::ask(runtime_dir, Verb::Status)).await.ok()?.ok()
 }
 
-/// What operators have said about a revision, beyond its file.
+/// What has to be heeded beyond a revision's file: what operators have said, and the exits that nodes have rotated away
+/// from.
 pub fn mandate(state_dir: &Path, revision: &Revision) -> anyhow::Result<Mandate> {
-    let mut orders = Memory::new(state_dir).orders()?;
+    let memory = Memory::new(state_dir);
+    let mut orders = memory.orders()?;
     orders.expire(Timestamp::now());
-    Ok(orders.mandate(revision))
+    let mut mandate = orders.mandate(revision);
+    memory.rotations().instruct(&mut mandate);
+    Ok(mandate)
 }
 
 /// What could not be observed, one sentence each.

@@ -33,11 +33,19 @@ pub(super) fn text(nodes: &serde_json::Value) -> String {
         other => other.to_string(),
     };
     let row = |node: &serde_json::Value| {
-        let exit = &node["exit"];
-        let columns =
-            [&node["name"], &node["socks"], &node["state"], &exit["country"], &exit["ip"], &node["latency_ms"]];
+        let (exit, last) = (&node["exit"], &node["last_rotation"]);
+        let columns = [
+            &node["name"],
+            &node["socks"],
+            &node["state"],
+            &exit["country"],
+            &exit["ip"],
+            &node["latency_ms"],
+            &last["from"]["ip"],
+            &last["at"],
+        ];
         columns.into_iter().map(field).collect()
     };
     let rows = nodes["nodes"].as_array().map(|nodes| nodes.iter().map(row).collect()).unwrap_or_default();
-    output::table(&["NODE", "SOCKS", "STATE", "COUNTRY", "EXIT", "LATENCY MS"], rows)
+    output::table(&["NODE", "SOCKS", "STATE", "COUNTRY", "EXIT", "LATENCY MS", "EXIT BEFORE", "ROTATED"], rows)
 }

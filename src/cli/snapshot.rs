@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::desired::Desired;
 use crate::observe::collect;
 use crate::observe::snapshot::{MAX_BYTES, Place, Snapshot, VERSION};
-use crate::plan::Plan;
+use crate::plan::{Mandate, Plan};
 
 use super::arguments::{Host, SourceArguments};
 use super::{Exit, look, output};
@@ -36,7 +36,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut look = reconciler.look(&wished.desired).await;
     look.observed.visitors.extend(reconciler.sessions(&wished.desired));
     let listeners = collect::others(&look.observed).context("cannot read the table of listening sockets")?;
-    let suspended = look::mandate(&settings.state_dir, &wished.revision)?.suspended;
+    let Mandate { suspended, avoid, turns, .. } = look::mandate(&settings.state_dir, &wished.revision)?;
     let snapshot = Snapshot {
         version: VERSION,
         taken_at: Timestamp::now(),
@@ -50,6 +50,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         },
         applied: reconciler.applied,
         suspended,
+        avoid,
+        turns,
         listeners,
         observed: look.observed,
     };

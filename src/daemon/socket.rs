@@ -75,6 +75,11 @@ pub enum Verb {
         /// The revision; `None` means the one before.
         revision: Option<String>,
     },
+    /// Let nodes leave from another exit.
+    Rotate {
+        /// Nodes and pools; none means all.
+        names: Vec<String>,
+    },
     /// Remove everything of ours from this host, and end.
     Down,
 }

@@ -28,6 +28,7 @@ use super::StatusReceiver;
 use super::exports::Trail;
 use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
+use super::rotating::Rotating;
 use super::settings::Settings;
 use super::socket::{Report, Request, Verb};
 use super::trying::Trying;
@@ -49,6 +50,7 @@ pub(super) struct State {
     converged: Option<Revision>,
     rollbacks: Rollbacks,
     trying: Trying,
+    rotating: Rotating,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
@@ -66,6 +68,7 @@ impl State {
             geoip6: settings.geoip6.clone(),
         });
         let trying = Trying::new(&settings.runtime_dir, wakeups);
+        let rotating = Rotating::of(revisions.records.memory().clone());
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
@@ -90,6 +93,7 @@ impl State {
             converged: None,
             rollbacks: Rollbacks::default(),
             trying,
+            rotating,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
@@ -154,11 +158,24 @@ impl State {
             (Ok(said), kept) => Ok(kept.into_iter().chain(said).collect()),
             (Err(refused), _) => Err(chain(&refused)),
         };
+        let obeyed = match &request.verb {
+            Verb::Rotate { names } => self.rotate(names),
+            _ => obeyed,
+        };
         if matches!(request.verb, Verb::Rollback { .. }) && obeyed.is_ok() {
             self.rollbacks.operator += 1;
         }
         self.record_order(request, &obeyed);
         obeyed
+    }
+
+    /// Takes an order to rotate; the next pass begins with it.
+    fn rotate(&mut self, names: &[String]) -> Result<Vec<String>, String> {
+        let in_force = self.revisions.in_force().cloned();
+        let suspended = in_force.as_ref().map(|it| self.revisions.records.orders().mandate(&it.revision).suspended);
+        let desired = in_force.as_ref().map(|in_force| &in_force.desired);
+        let ordered = self.rotating.order(desired, &suspended.unwrap_or_default(), names);
+        ordered.map_err(|refused| chain(&refused))
     }
 
     /// Keeps the change of the guard that is on trial, where that is confirmed; says so.
@@ -204,7 +221,7 @@ impl State {
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
         let mandate = self.revisions.records.orders().mandate(&revision);
-        self.reconciler.mandate = Mandate { on_trial, ..mandate };
+        self.reconciler.mandate = self.rotating.instruct(&desired, Mandate { on_trial, ..mandate });
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         self.set_terms(&desired);
         let mut pass = self.reconciler.pass(&desired).await;
@@ -212,10 +229,11 @@ impl State {
             self.reconciler.put_on_trial(&desired, &mut pass, on_trial);
         }
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
+        self.rotating.follow(&desired, &pass.observed);
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);
-        if pass.goes_on() { Instant::now() } else { self.next() }
+        if pass.goes_on() { Instant::now() } else { self.next(&desired) }
     }
 
     /// Says on which terms this pass may change the guard.
@@ -313,20 +331,23 @@ impl State {
             suspended: suspended.as_ref(),
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
+            rotations: self.rotating.rotations(),
             pass,
         });
         self.metrics.publish(&status);
         self.published.send_replace(Arc::new(status));
     }
 
-    /// The resync, or the end of the first backoff or suspension, or the next look at a source that cannot be watched.
-    fn next(&self) -> Instant {
+    /// The resync, or the end of the first backoff or suspension, or the next rotation, or the next look at a source that cannot be watched.
+    fn next(&self, desired: &Desired) -> Instant {
         let now = Timestamp::now();
         let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
         let backoff = self.reconciler.backoffs.next(now).map(until);
         let resumed = self.revisions.records.orders().next_end().map(until);
         let unwatched = (self.revisions.watched() == Watched::No).then_some(UNWATCHED_PAUSE);
-        let earlier = [backoff, resumed, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
+        let rotation = self.rotating.next(desired, now).map(until);
+        let earlier =
+            [backoff, resumed, rotation, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
         earlier.map_or(self.resync_at, |earlier| earlier.min(self.resync_at))
     }
 
@@ -335,6 +356,7 @@ impl State {
         self.trying.forget().await;
         let outcomes = self.reconciler.down().await;
         self.revisions.records.forget();
+        self.rotating.forget();
         Report::of_down(&outcomes)
     }
 }

@@ -100,7 +100,7 @@ pub struct PoolDocument {
     pub listen: ListenAddress,
     /// The first node's SOCKS port; node `i` listens on `socks_port + i`.
     pub socks_port: Port,
-    /// How often a node changes its exit, at least `10s`. Default: left to tor.
+    /// How often a node changes its exit, at least `10s`; the nodes of a pool do so at different times. Default: left to tor.
     pub rotate_every: Option<Period>,
     /// How many nodes share one tor process, and with it its guards, exits and rotation. Default: 1.
     #[serde(default = "one")]
@@ -124,9 +124,10 @@ fn one() -> Positive {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Exits")]
 pub struct ExitsDocument {
-    /// No two nodes leave from one address. Default: `false`.
+    /// No two nodes leave from one address, in this pool or with another one that says so. Default: `false`.
     pub distinct: bool,
-    /// No two nodes leave from one IPv4 subnet of this prefix length, from 8 to 32. Default: not minded.
+    /// No two nodes leave from one IPv4 subnet of this prefix length, from 8 to 32; of two pools that say so, the longer one
+    /// counts between them. Default: not minded.
     #[schemars(range(min = 8, max = 32))]
     pub avoid_shared_subnet: Option<u8>,
     /// Only these exits, by fingerprint. Default: any.

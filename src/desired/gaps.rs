@@ -26,10 +26,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 5] = [
-    Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
-    Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
-    Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
+pub const GAPS: [Gap; 2] = [
     Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
     Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },
 ];

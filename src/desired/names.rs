@@ -88,12 +88,24 @@ impl InstanceName {
     pub fn pool(&self) -> &PoolName {
         self.0.pool()
     }
+
+    /// The index of its first node.
+    pub fn index(&self) -> u16 {
+        self.0.index()
+    }
 }
 
 impl Fingerprint {
     /// Takes the 20 bytes of an identity.
     pub fn from_bytes(bytes: [u8; 20]) -> Self {
         Self(bytes)
+    }
+}
+
+impl Fingerprint {
+    /// The bytes of the identity's digest.
+    pub fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
     }
 }
 

@@ -14,7 +14,7 @@
 //! other words. A wish for another `firewall.driver` would ask another driver. And what operators have allowed or confirmed
 //! is said of one revision, which is not the one to be planned for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 use super::{Bootstrap, Control, Instance, Observation, Observed, Stranger, overlap};
-use crate::desired::{Desired, DriverChoice, Revision};
+use crate::desired::{Desired, DriverChoice, Fingerprint, InstanceName, Revision};
 use crate::error::{Classify, Kind};
 use crate::plan::{Applied, Mandate, Plan, Suspended, Wish, plan};
 use crate::tor::layout::Layout;
@@ -59,6 +59,12 @@ pub struct Snapshot {
     pub applied: Applied,
     /// What operators have suspended.
     pub suspended: Suspended,
+    /// The exits that instances leave alone, since they have rotated away from them.
+    #[serde(default)]
+    pub avoid: BTreeMap<InstanceName, BTreeSet<Fingerprint>>,
+    /// How often they have.
+    #[serde(default)]
+    pub turns: BTreeMap<InstanceName, u64>,
     /// The listening TCP sockets of others.
     pub listeners: Vec<Stranger>,
     /// The host as it was seen; `strangers` stays empty, since `listeners` has them all.
@@ -175,7 +181,8 @@ impl Snapshot {
             state_dir: self.host.state_dir.clone(),
             torrc_defaults: None,
         };
-        let mandate = Mandate { suspended: self.suspended.clone(), ..Mandate::default() };
+        let (suspended, avoid, turns) = (self.suspended.clone(), self.avoid.clone(), self.turns.clone());
+        let mandate = Mandate { suspended, avoid, turns, ..Mandate::default() };
         let panel_port = self.host.panel_port;
         let wish = Wish { desired, applied: &self.applied, layout: &layout, panel_port, mandate: &mandate };
         let strangers = self.strangers(desired);

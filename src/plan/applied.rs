@@ -117,7 +117,7 @@ impl Applied {
 /// The instances that a plan leaves closed because no exit fits.
 fn without_exits(left: &Plan) -> BTreeSet<InstanceName> {
     let name = |block: &Block| match (&block.object, &block.reason) {
-        (Object::Instance(name), BlockReason::NoExits { .. }) => Some(name.clone()),
+        (Object::Instance(name), BlockReason::NoExits { .. } | BlockReason::TooFewExits { .. }) => Some(name.clone()),
         _ => None,
     };
     left.blocked.iter().filter_map(name).collect()

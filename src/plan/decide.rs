@@ -9,15 +9,16 @@
 //! - What is unknown is in no destructive step; what is not ours is in no step at all.
 //! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
+mod exclusive;
 mod guard;
 mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
+use crate::desired::{self, Country, Desired, ExitPolicy, Fingerprint, InstanceName, PoolName};
 use crate::firewall::model::Guard;
-use crate::observe::{Control, Instance, Observation, Observed};
+use crate::observe::{Control, Instance, Observation, Observed, RenewalStage};
 use crate::tor::layout::Layout;
 use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
@@ -29,6 +30,7 @@ use super::applied::Applied;
 use super::hold::{Held, HoldReason, Leaving, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
+use exclusive::Lot;
 
 /// What is wished, and what is needed to say so to the host.
 #[derive(Debug, Clone, Copy)]
@@ -47,19 +49,10 @@ pub struct Wish<'a> {
 
 /// Decides what has to be done.
 pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
-    let guarded = is_guarded(wish, observed);
     let wanted = wish.wanted();
-    let mut deciding = Deciding {
-        wish,
-        observed,
-        wanted: &wanted,
-        guarded,
-        chosen: vec![],
-        budgets: BTreeMap::new(),
-        addresses: None,
-        plan: Plan::default(),
-    };
+    let mut deciding = Deciding::new(wish, observed, &wanted);
     deciding.prune();
+    deciding.share_out();
     for instance in wanted.values() {
         deciding.instance(instance);
     }
@@ -91,6 +84,8 @@ struct Deciding<'a> {
     wanted: &'a BTreeMap<InstanceName, desired::Instance>,
     guarded: bool,
     chosen: Vec<Chosen>,
+    /// What those get that want an exit for themselves.
+    own: BTreeMap<InstanceName, Lot>,
     /// How much of each pool may still be made unavailable.
     budgets: BTreeMap<PoolName, Budget>,
     addresses: Option<Addresses<'a>>,
@@ -99,6 +94,22 @@ struct Deciding<'a> {
 
 /// A wish for exits, and those that fit it.
 type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
+
+impl<'a> Deciding<'a> {
+    fn new(wish: &'a Wish<'a>, observed: &'a Observed, wanted: &'a BTreeMap<InstanceName, desired::Instance>) -> Self {
+        Self {
+            wish,
+            observed,
+            wanted,
+            guarded: is_guarded(wish, observed),
+            chosen: vec![],
+            own: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            addresses: None,
+            plan: Plan::default(),
+        }
+    }
+}
 
 impl Deciding<'_> {
     fn step(&mut self, object: Object, cause: Cause, action: Action) {
@@ -165,7 +176,10 @@ impl Deciding<'_> {
     /// Those that were served once and are not now count against it; those that are still to come do not.
     fn replacement_budget(&self, pool: &PoolName) -> Budget {
         let members = || self.wanted.values().filter(|instance| &instance.pool == pool);
-        let unavailable = members().filter(|instance| !self.is_ready(instance)).flat_map(|instance| &instance.nodes);
+        // Who waits for an exit of its own, or can have none, is kept from nothing by those that go on.
+        let lacks_exit = |name| matches!(self.own.get(name), Some(Lot::Later | Lot::Nothing(_)));
+        let unready = members().filter(|instance| !self.is_ready(instance) && !lacks_exit(&instance.name));
+        let unavailable = unready.flat_map(|instance| &instance.nodes);
         let unavailable = unavailable.filter(|node| self.wish.applied.serves(&node.name) && !self.is_served(node));
         let nodes = members().map(|instance| instance.nodes.len()).sum();
         Budget::new(nodes, self.wish.desired.reconcile.max_unavailable_percent, unavailable.count())
@@ -217,8 +231,11 @@ impl Deciding<'_> {
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
         let exits = self.choose_exits(wanted, control);
+        // Who has an exit for itself is given another one instead.
+        let avoided = self.wish.mandate.avoid.get(&wanted.name).filter(|_| wanted.exits.own_prefix().is_none());
+        let avoided = avoided.map(|avoided| exits.without(avoided)).unwrap_or_default();
         let ports = options::ports_at(self.ports(wanted, control).into_iter(), &exits);
-        let parts = [&rendered.lasting, exits.exit_nodes(), &ports];
+        let parts = [&rendered.lasting, exits.exit_nodes(), &avoided, &ports];
         let changes = options::difference_to_all(&parts, &control.options);
 
         let frozen: Vec<String> = changes
@@ -229,12 +246,9 @@ impl Deciding<'_> {
         let object = Object::Instance(wanted.name.clone());
         if !frozen.is_empty() {
             // What has to close, or goes to another tor, does not wait until the turn of its node has come.
-            let ports: Vec<OptionChange> =
-                changes.into_iter().filter(|change| change.name == options::SOCKS_PORT).collect();
-            let cause = self.cause_of(wanted, &ports);
-            let action = Action::SetOptions { changes: ports };
-            if control.socks_listeners.iter().any(|address| action.closes(*address)) {
-                return self.step(object, cause, action);
+            if let Some(closing) = self.closing(wanted, control, &changes) {
+                let cause = self.cause_of(wanted, std::slice::from_ref(&closing));
+                return self.step(object, cause, Action::SetOptions { changes: vec![closing] });
             }
             return self.replace(wanted, rendered.text.clone(), frozen);
         }
@@ -245,7 +259,21 @@ impl Deciding<'_> {
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
+        let before = self.wish.mandate.renew.get(&wanted.name);
+        if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
+            self.renew(wanted, control);
+        }
         self.wait_for_service(wanted, control);
+    }
+
+    /// Has an instance use new circuits, after it has the options by which these are chosen.
+    fn renew(&mut self, wanted: &desired::Instance, control: &Control) {
+        match control.renewal.stage {
+            RenewalStage::Asked => self.wait(&wanted.name, WaitReason::NewCircuits),
+            RenewalStage::Idle | RenewalStage::Said => {
+                self.step(Object::Instance(wanted.name.clone()), Cause::Rotation, Action::NewCircuits);
+            }
+        }
     }
 
     /// Says what a running instance without differences still needs before it serves.
@@ -276,6 +304,7 @@ impl Deciding<'_> {
             return ExitChoice::Any;
         }
         match &self.observed.relays {
+            Observation::Present(_) if wanted.exits.own_prefix().is_some() => self.own_exit(&wanted.name),
             Observation::Present(relays) => {
                 let Some(exits) = self.exits_of(wanted, relays) else {
                     let countries = wanted.countries.iter().copied().collect();
@@ -295,13 +324,28 @@ impl Deciding<'_> {
         }
     }
 
+    /// The exit that an instance has for itself.
+    fn own_exit(&mut self, name: &InstanceName) -> ExitChoice {
+        match self.own.remove(name) {
+            Some(Lot::Exit(exit)) => ExitChoice::Only(exit),
+            Some(Lot::Nothing(reason)) => {
+                self.block(Object::Instance(name.clone()), reason);
+                ExitChoice::Nothing
+            }
+            Some(Lot::Later) | None => {
+                self.wait(name, WaitReason::Exit);
+                ExitChoice::Unresolved
+            }
+        }
+    }
+
     /// Finds the exits that fit, once for all instances with one wish; `None` where there are none.
     fn exits_of(&mut self, wanted: &desired::Instance, relays: &Relays) -> Option<ExitNodes> {
         let same = |(countries, policy, _): &&Chosen| *countries == wanted.countries && *policy == wanted.exits;
         if let Some((.., exits)) = self.chosen.iter().find(same) {
             return exits.clone();
         }
-        let exits = ExitNodes::of(&relays.choose(&wanted.countries, &wanted.exits));
+        let exits = ExitNodes::of(relays.choose(&wanted.countries, &wanted.exits));
         self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
         exits
     }
@@ -310,9 +354,19 @@ impl Deciding<'_> {
         self.wish.applied.cause(wanted)
     }
 
-    /// Tells a new consensus from drift: the exits that fit are others, are gone, or are back.
+    /// Tells a rotation and a new consensus from drift: exits are avoided, or those that fit are others, are gone, or are
+    /// back.
     fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
-        let moved = match changes {
+        let avoided = self.wish.mandate.avoid.get(&wanted.name);
+        let is_rotation = |change: &OptionChange| {
+            let leaves = |before: BTreeSet<Fingerprint>| avoided.is_some_and(|avoided| before.is_subset(avoided));
+            (avoided.is_some() && change.avoids()) || change.exits_before().is_some_and(leaves)
+        };
+        let others: Vec<&OptionChange> = changes.iter().filter(|change| !is_rotation(change)).collect();
+        if others.is_empty() {
+            return Cause::Rotation;
+        }
+        let moved = match others.as_slice() {
             _ if self.wish.applied.lacked_exits(&wanted.name) => true,
             [change] => change.closes_socks() || self.exits_moved(wanted, change),
             _ => false,

@@ -2,20 +2,20 @@
 //!
 //! The word comes in as a [`Mandate`]. Who gave it, and when it ends, does not belong here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Confirmation, InstanceName, PoolName, Prune, ReconcilePolicy};
+use crate::desired::{Confirmation, Fingerprint, InstanceName, PoolName, Prune, ReconcilePolicy};
 use crate::firewall::model::Guard;
 use crate::observe::Visitor;
 
 use super::lockout::{self, Closing};
 use super::step::{Object, Step};
 
-/// What operators have said about a revision, beyond what its file says.
+/// What a plan has to heed beyond the file: what operators have said about the revision, and what is due by the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mandate {
     /// What is left alone.
@@ -30,6 +30,15 @@ pub struct Mandate {
     pub on_trial: Option<OnTrial>,
     /// What became of the revision's change of the guard, where it was taken back.
     pub taken_back: Option<TakenBack>,
+    /// The exits that an instance has to leave alone for now, by instance; one that is named with none had some before.
+    pub avoid: BTreeMap<InstanceName, BTreeSet<Fingerprint>>,
+    /// The instances that are to use new circuits, with how often each had done so before ([`Renewal::done`]): once it has
+    /// done so more often, nothing is left to do.
+    ///
+    /// [`Renewal::done`]: crate::observe::Renewal::done
+    pub renew: BTreeMap<InstanceName, u64>,
+    /// How often an instance has been given another exit: it enters the draw of those that have one for themselves.
+    pub turns: BTreeMap<InstanceName, u64>,
 }
 
 /// A change of the guard that is on trial.
@@ -138,17 +147,30 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     endangered: BTreeSet::new(),
     on_trial: None,
     taken_back: None,
+    avoid: BTreeMap::new(),
+    renew: BTreeMap::new(),
+    turns: BTreeMap::new(),
 };
 
 impl Mandate {
     /// Why any step on an object is held, where it is.
     pub(super) fn hold(&self, object: &Object) -> Option<HoldReason> {
-        let held = match (&self.suspended, object) {
-            (Suspended::Nothing, _) | (Suspended::Pools(_), Object::Guard) => false,
-            (Suspended::Everything, _) => true,
-            (Suspended::Pools(pools), Object::Instance(name)) => pools.contains(name.pool()),
+        let held = match object {
+            Object::Guard => self.suspended == Suspended::Everything,
+            Object::Instance(name) => self.suspended.covers(name.pool()),
         };
         held.then_some(HoldReason::Suspended)
+    }
+}
+
+impl Suspended {
+    /// Whether a pool is left alone.
+    pub fn covers(&self, pool: &PoolName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Pools(pools) => pools.contains(pool),
+            Self::Everything => true,
+        }
     }
 }
 

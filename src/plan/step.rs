@@ -41,6 +41,8 @@ pub enum Cause {
     Drift,
     /// The Tor network moved: a new consensus has other exits for the same wish.
     Consensus,
+    /// The instance is to leave from another exit: it is time, somebody says so, or its exit fails.
+    Rotation,
 }
 
 /// One idempotent change of one object.
@@ -91,6 +93,8 @@ pub enum Action {
         /// The options.
         changes: Vec<OptionChange>,
     },
+    /// Has new connections use new circuits; those that run go on.
+    NewCircuits,
     /// Writes the torrc that an instance will read at its next start.
     WriteTorrc {
         /// Its torrc.
@@ -121,7 +125,10 @@ impl Step {
     pub fn mark(&self) -> Mark {
         match self.action {
             Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
-            Action::UpdateGuard { .. } | Action::SetOptions { .. } | Action::WriteTorrc { .. } => Mark::Update,
+            Action::UpdateGuard { .. }
+            | Action::SetOptions { .. }
+            | Action::NewCircuits
+            | Action::WriteTorrc { .. } => Mark::Update,
             Action::ReplaceInstance { .. } => Mark::Replace,
             Action::RemoveGuard | Action::DestroyInstance | Action::DissolveInstance => Mark::Destroy,
         }
@@ -190,6 +197,7 @@ impl fmt::Display for Cause {
             Self::Change => "change",
             Self::Drift => "drift",
             Self::Consensus => "consensus",
+            Self::Rotation => "rotation",
         })
     }
 }
@@ -214,6 +222,7 @@ impl fmt::Display for Action {
                 let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join("; "))
             }
+            Self::NewCircuits => f.write_str("will be updated in place: new connections use new circuits"),
             Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
             Self::DestroyInstance => f.write_str("will be destroyed"),
             Self::DissolveInstance => f.write_str("will lose its own tor: another one serves it from then on"),

@@ -1,8 +1,9 @@
-//! What the daemon keeps in its state directory: the desired state in force, what each object was left as, and what
-//! operators have said.
+//! What the daemon keeps in its state directory: the desired state in force, what each object was left as, when nodes have
+//! rotated, and what operators have said.
 //!
-//! The first two are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
-//! without the second, the next differences are called changes instead of drift. None says what exists: that is observed.
+//! The first three are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
+//! without the second, the next differences are called changes instead of drift; without the third, the next rotations are
+//! spread anew. None says what exists: that is observed.
 
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use crate::desired::{Lists, Revision};
 use crate::error::{Classify, Kind};
 use crate::plan::Applied;
 use crate::rollout::Orders;
+use crate::rotation::Rotations;
 use crate::sys::files;
 
 /// The files in the state directory.
@@ -75,6 +77,8 @@ const ACCEPTED: &str = "accepted.yaml";
 const APPLIED: &str = "applied.json";
 /// What operators have said.
 const ORDERS: &str = "orders.json";
+/// When nodes have rotated.
+const ROTATIONS: &str = "rotations.json";
 /// What the first line of the accepted document begins with.
 const REVISION_MARK: &str = "# revision: ";
 
@@ -134,9 +138,21 @@ impl Memory {
         self.write(ORDERS, &json)
     }
 
+    /// Recalls when nodes have rotated; nothing where that is not known, which spreads the next rotations anew.
+    pub fn rotations(&self) -> Rotations {
+        let read = fs::read(self.directory.join(ROTATIONS));
+        read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Remembers when nodes have rotated.
+    pub fn remember_rotations(&self, rotations: &Rotations) -> Result<(), MemoryError> {
+        let json = serde_json::to_vec(rotations).map_err(|error| self.failed(ROTATIONS, error.into()))?;
+        self.write(ROTATIONS, &json)
+    }
+
     /// Forgets everything: the host is down.
     pub fn forget(&self) {
-        for name in [ACCEPTED, APPLIED, ORDERS] {
+        for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS] {
             let _ = fs::remove_file(self.directory.join(name));
         }
     }

@@ -137,6 +137,7 @@ impl Orders {
             endangered: self.endangered_by(revision).cloned().unwrap_or_default(),
             on_trial: None,
             taken_back: self.retreat(revision).map(|retreat| retreat.taken_back.clone()),
+            ..Mandate::default()
         }
     }
 

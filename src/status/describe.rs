@@ -49,7 +49,7 @@ pub(super) fn reason_of_block(reason: &BlockReason) -> Reason {
     match reason {
         BlockReason::Unknown(_) => Reason::ObservationFailed,
         BlockReason::Program(_) => Reason::DependencyNotReady,
-        BlockReason::NoExits { .. } => Reason::NoExits,
+        BlockReason::NoExits { .. } | BlockReason::TooFewExits { .. } => Reason::NoExits,
         BlockReason::PortTaken { .. } => Reason::PortTaken,
         BlockReason::Unguarded => Reason::Unguarded,
     }

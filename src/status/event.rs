@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::node::RotationStatus;
 use super::totals::is_new_pass;
 use super::{Condition, Inputs, NodeState, NodeStatus, Reason};
 use crate::desired::NodeName;
@@ -159,7 +160,12 @@ fn node_changes(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Vec<Draft> {
         let before = before.get(&node.name).copied();
         let state = before.is_none_or(|before| before.state != node.state).then(|| state_change(node));
         let restart = before.filter(|before| before.restarts != node.restarts).map(|_| restart(node));
-        restart.into_iter().chain(state).collect::<Vec<_>>()
+        let rotation = node.last_rotation.as_ref().filter(|rotation| {
+            let last = before.and_then(|before| before.last_rotation.as_ref());
+            before.is_some() && last.is_none_or(|last| last.at != rotation.at)
+        });
+        let rotation = rotation.map(|rotation| self::rotation(node, rotation));
+        restart.into_iter().chain(rotation).chain(state).collect::<Vec<_>>()
     };
     nodes.iter().flat_map(changed).collect()
 }
@@ -185,6 +191,15 @@ fn restart(node: &NodeStatus) -> Draft {
         reason: Reason::Restarted,
         about: About::Node(node.name.clone()),
         message: format!("is served by another tor process{pid}"),
+    }
+}
+
+fn rotation(node: &NodeStatus, rotation: &RotationStatus) -> Draft {
+    Draft {
+        severity: Severity::Info,
+        reason: Reason::Succeeded,
+        about: About::Node(node.name.clone()),
+        message: format!("has rotated {rotation}"),
     }
 }
 

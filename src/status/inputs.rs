@@ -13,6 +13,7 @@ use crate::observe::{Author, Observed};
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
 use crate::rollout::Why;
+use crate::rotation::Rotations;
 
 /// Everything that a status is made from.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,8 @@ pub struct Inputs<'a> {
     pub suspended_pools: &'a BTreeMap<PoolName, Suspension>,
     /// How often something was taken back since the daemon started.
     pub rollbacks: Rollbacks,
+    /// When nodes have rotated.
+    pub rotations: &'a Rotations,
     /// The pass that has just ended; `None` where none could begin, as with no desired state.
     pub pass: Option<&'a Pass>,
 }

@@ -1,15 +1,18 @@
 //! The nodes: what each one does, and why it does not do more.
 
+mod exit;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::conditions::Verdict;
 use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
-use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
+use crate::desired::{self, Country, InstanceName, NodeName, PoolName};
 use crate::observe::{self, Bootstrap, Control, Observation, Process};
 use crate::plan::step::{Cause, Object};
 use crate::plan::{Block, BlockReason, Plan, WaitReason};
+pub use exit::{ExitStatus, RotationStatus};
 
 /// One node.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +35,8 @@ pub struct NodeStatus {
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
+    /// The last time that it did, as far as is remembered.
+    pub last_rotation: Option<RotationStatus>,
     /// How often its process has become another one since the daemon started.
     pub restarts: u64,
     /// The tor process that serves it.
@@ -66,17 +71,6 @@ pub enum NodeState {
     Failed,
     /// It does not run, and an operator has suspended the reconciler that would start it.
     Suspended,
-}
-
-/// The exit that a node's connections leave from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitStatus {
-    /// The relay.
-    pub fingerprint: Fingerprint,
-    /// Its address in the consensus, where it is in there.
-    pub ip: Option<IpAddr>,
-    /// The country of that address, where it is known.
-    pub country: Option<Country>,
 }
 
 /// The tor process that serves a node.
@@ -193,9 +187,10 @@ impl<'a> View<'a> {
         self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
     }
 
-    /// What a step does that is left, other than for a new consensus, under which the node serves on.
+    /// What a step does that is left, other than for a new consensus or a rotation, under which the node serves on.
     fn step_left(&self) -> Option<(Cause, &str)> {
-        let (cause, sentence) = self.causes.iter().find(|(cause, _)| *cause != Cause::Consensus)?;
+        let serves_on = |cause: &Cause| matches!(cause, Cause::Consensus | Cause::Rotation);
+        let (cause, sentence) = self.causes.iter().find(|(cause, _)| !serves_on(cause))?;
         Some((*cause, sentence))
     }
 }
@@ -301,24 +296,17 @@ fn node_status(
         serving: view.control().is_some_and(|control| serves(control, node.socks)),
         countries: instance.countries.clone(),
         // Nothing tells which of the circuits of a shared tor are whose.
-        exit: view.control().filter(|_| instance.nodes.len() == 1).and_then(|control| exit(inputs, control)),
+        exit: view
+            .control()
+            .filter(|_| instance.nodes.len() == 1)
+            .and_then(|control| Some(exit::of(inputs, control.exit.as_ref()?.fingerprint))),
         latency_ms: view.control().and_then(|control| control.latency_ms),
-        rotations: before.map_or(0, |before| before.rotations),
+        rotations: inputs.rotations.count(&instance.name),
+        last_rotation: inputs.rotations.last(&instance.name).map(|last| exit::rotation(inputs, last)),
         restarts: restarts(view, before),
         instance: instance_status(view, before),
         conditions: conditions.map(|(kind, verdict)| verdict.condition(kind, previous, inputs.now)).collect(),
     }
-}
-
-/// Looks an exit up in the consensus.
-fn exit(inputs: &Inputs<'_>, control: &Control) -> Option<ExitStatus> {
-    let fingerprint = control.exit.as_ref()?.fingerprint;
-    let relay = inputs.observed.relays.present().and_then(|relays| relays.exits.get(&fingerprint));
-    Some(ExitStatus {
-        fingerprint,
-        ip: relay.map(|relay| relay.address),
-        country: relay.and_then(|relay| relay.country),
-    })
 }
 
 /// Counts one more restart when the process is another one than the last that was seen.

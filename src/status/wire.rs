@@ -4,6 +4,7 @@
 //! Null means that nobody knows.
 
 mod drift;
+mod exits;
 mod openapi;
 mod orders;
 mod schema;
@@ -20,6 +21,7 @@ use super::node::NodeStatus;
 use super::{Condition, Status};
 use crate::plan::step::Object;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
+pub use exits::{ExitDocument, RotationDocument};
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
@@ -135,23 +137,14 @@ pub struct NodeDocument {
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
+    /// The last time that it did; null where that is not known.
+    pub last_rotation: Option<RotationDocument>,
     /// How often its process has become another one since the daemon started.
     pub restarts: u64,
     /// The tor process that serves it.
     pub instance: InstanceDocument,
     /// `Ready`, and `Drifted` while it is.
     pub conditions: Vec<ConditionDocument>,
-}
-
-/// The relay that a node's connections leave from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ExitDocument {
-    /// Its address in the consensus.
-    pub ip: Option<String>,
-    /// The country of that address.
-    pub country: Option<String>,
-    /// Its fingerprint, 40 hexadecimal digits.
-    pub fingerprint: String,
 }
 
 /// The tor process that serves a node.
@@ -259,13 +252,10 @@ impl From<&NodeStatus> for NodeDocument {
             socks: node.socks.to_string(),
             state: node.state.as_str().to_owned(),
             countries: node.countries.iter().map(ToString::to_string).collect(),
-            exit: node.exit.as_ref().map(|exit| ExitDocument {
-                ip: exit.ip.map(|ip| ip.to_string()),
-                country: exit.country.map(|country| country.to_string()),
-                fingerprint: exit.fingerprint.to_string(),
-            }),
+            exit: node.exit.as_ref().map(ExitDocument::from),
             latency_ms: node.latency_ms,
             rotations: node.rotations,
+            last_rotation: node.last_rotation.as_ref().map(RotationDocument::from),
             restarts: node.restarts,
             instance: InstanceDocument {
                 pid: node.instance.pid,

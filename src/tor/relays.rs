@@ -106,12 +106,17 @@ impl Relays {
 
     /// Lists the exits that a wish allows; no countries means any.
     pub fn choose(&self, countries: &BTreeSet<Country>, policy: &ExitPolicy) -> BTreeSet<Fingerprint> {
-        let wanted = |fingerprint: &Fingerprint, exit: &Exit| {
-            (countries.is_empty() || exit.country.is_some_and(|country| countries.contains(&country)))
-                && (policy.pin.is_empty() || policy.pin.contains(fingerprint))
-                && !policy.exclude.contains(fingerprint)
-        };
-        self.exits.iter().filter(|(fingerprint, exit)| wanted(fingerprint, exit)).map(|(found, _)| *found).collect()
+        let fits = |(fingerprint, exit): &(&Fingerprint, &Exit)| exit.fits(fingerprint, countries, policy);
+        self.exits.iter().filter(fits).map(|(found, _)| *found).collect()
+    }
+}
+
+impl Exit {
+    /// Whether a wish allows it; no countries means any.
+    pub fn fits(&self, fingerprint: &Fingerprint, countries: &BTreeSet<Country>, policy: &ExitPolicy) -> bool {
+        (countries.is_empty() || self.country.is_some_and(|country| countries.contains(&country)))
+            && (policy.pin.is_empty() || policy.pin.contains(fingerprint))
+            && !policy.exclude.contains(fingerprint)
     }
 }
 

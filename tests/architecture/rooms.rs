@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 29] = [
+const ROOMS: [(&str, &[&str]); 30] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -29,6 +29,8 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // Which revision is in force, and what operators have said.
     ("rollout", &["desired", "observe", "plan"]),
+    // When instances rotate, and how far each has come.
+    ("rotation", &["desired", "observe", "plan", "tor::options"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
@@ -41,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
     // A change of the guard that is kept or taken back.
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
-    ("status", &["error", "sys", "desired", "export", "observe", "plan", "rollout", "firewall::model"]),
+    ("status", &["error", "sys", "desired", "export", "observe", "plan", "rollout", "rotation", "firewall::model"]),
     // One pass.
     (
         "reconcile",
@@ -53,6 +55,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "observe",
             "plan",
             "rollout",
+            "rotation",
             "observe::collect",
             "apply",
             "status",
@@ -70,6 +73,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "observe",
             "plan",
             "rollout",
+            "rotation",
             "tor::layout",
             "tor",
             "firewall",
@@ -127,7 +131,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "desired",
     "export",
     "firewall::model",
@@ -135,6 +139,7 @@ const PURE: [&str; 10] = [
     "observe::snapshot",
     "plan",
     "rollout",
+    "rotation",
     "tor::layout",
     "tor::options",
     "tor::torrc",

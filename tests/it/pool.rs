@@ -1,7 +1,9 @@
 //! The main job on a private Tor network: the real daemon, real tor, real nft, real git.
 
 mod crash;
+mod exclusive;
 mod outage;
+mod rotate;
 mod safety;
 mod shared;
 pub mod stage;

@@ -16,6 +16,7 @@ use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
 };
 use super::plan::Plan;
+use super::rotation::Rotations;
 use super::status::{self, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
 use super::tor::options::digest::TorrcDigest;
 use super::tor::relays::{Exit, Relays};
@@ -34,6 +35,7 @@ pub struct World {
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
     pub suspended_pools: BTreeMap<PoolName, Suspension>,
+    pub rotations: Rotations,
     pub pass: Option<Pass>,
 }
 
@@ -80,6 +82,7 @@ impl World {
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
             suspended_pools: BTreeMap::new(),
+            rotations: Rotations::default(),
             pass: Some(pass_at(noon())),
         }
     }
@@ -141,6 +144,7 @@ impl World {
             suspended: self.suspended.as_ref(),
             suspended_pools: &self.suspended_pools,
             rollbacks: Default::default(),
+            rotations: &self.rotations,
             pass: self.pass.as_ref(),
         }
     }

@@ -8,6 +8,10 @@ use super::super::findings::Findings;
 /// NEWNYM more often than this is delayed by tor itself (`MAX_SIGNEWNYM_RATE` in its source).
 const SHORTEST_ROTATION: Duration = Duration::from_secs(10);
 
+/// The Tor project asks not to have circuits built again and again. tor by itself uses a circuit for new connections no
+/// longer than this (`MaxCircuitDirtiness`), so rotating less often costs the network little beyond that.
+const FAIR_ROTATION: Duration = Duration::from_secs(600);
+
 const ONE_SECOND: Duration = Duration::from_secs(1);
 
 const ONE_DAY: Duration = Duration::from_secs(86_400);
@@ -21,7 +25,12 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
     within(findings, "alerts.repeat_every", document.alerts.repeat_every.0, ONE_SECOND, ONE_YEAR);
     for (at, pool) in document.pools.iter().enumerate() {
         if let Some(period) = pool.rotate_every {
-            within(findings, &format!("pools[{at}].rotate_every"), period.0, SHORTEST_ROTATION, ONE_YEAR);
+            let path = format!("pools[{at}].rotate_every");
+            within(findings, &path, period.0, SHORTEST_ROTATION, ONE_YEAR);
+            if (SHORTEST_ROTATION..FAIR_ROTATION).contains(&period.0) {
+                let node = findings.find(&path);
+                findings.warn(node, "rotating so often is a load on the Tor network", "use `10m` or more");
+            }
         }
     }
     if let Some(limit) = &document.access.rate_limit {

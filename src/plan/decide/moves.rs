@@ -129,11 +129,30 @@ impl<'a> Deciding<'a> {
         }
         self.wait(name, WaitReason::Successors);
         let Some(control) = seen.control.present().filter(|_| !taken.is_empty()) else { return };
-        let from = control.options.values(options::SOCKS_PORT).to_vec();
-        let goes = |port: &String| taken.iter().any(|(address, _)| options::is_at(port, *address));
-        let to = from.iter().filter(|port| !goes(port)).cloned().collect();
-        let changes = vec![OptionChange { name: options::SOCKS_PORT.to_owned(), from, to }];
+        let taken: Vec<SocketAddr> = taken.iter().map(|(address, _)| *address).collect();
+        let changes = vec![without(control, &taken)];
         self.step(Object::Instance(name.clone()), Cause::Change, Action::SetOptions { changes });
+    }
+
+    /// Of what is to be set, what closes ports and opens none: all of them, or those that go to other instances.
+    pub(super) fn closing(
+        &mut self,
+        wanted: &desired::Instance,
+        control: &Control,
+        changes: &[OptionChange],
+    ) -> Option<OptionChange> {
+        let ports = changes.iter().find(|change| change.name == options::SOCKS_PORT)?;
+        if ports.closes_socks() {
+            return Some(ports.clone());
+        }
+        let stays = |address: &SocketAddr| ports.to.iter().any(|port| options::is_at(port, *address));
+        let handed_on: Vec<SocketAddr> = control
+            .socks_listeners
+            .iter()
+            .filter(|address| !stays(address) && self.addresses().heir(**address, &wanted.name).is_some())
+            .copied()
+            .collect();
+        (!handed_on.is_empty()).then(|| without(control, &handed_on))
     }
 
     /// Whether an address is nobody's any more and its instance has what it wants instead, or may go to the instance
@@ -172,6 +191,15 @@ impl<'a> Deciding<'a> {
     pub(super) fn existing(&self) -> usize {
         self.observed.instances.keys().map(|name| self.served(name).len()).sum()
     }
+}
+
+/// The change that closes some of the ports of an instance.
+fn without(control: &Control, addresses: &[SocketAddr]) -> OptionChange {
+    let from = control.options.values(options::SOCKS_PORT).to_vec();
+    let goes = |port: &&String| addresses.iter().any(|address| options::is_at(port, *address));
+    let left: Vec<String> = from.iter().filter(|port| !goes(port)).cloned().collect();
+    let to = if left.is_empty() { vec![options::CLOSED.to_owned()] } else { left };
+    OptionChange { name: options::SOCKS_PORT.to_owned(), from, to }
 }
 
 /// The option for an address that an instance keeps for now, as it runs.

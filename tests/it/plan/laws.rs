@@ -1,10 +1,11 @@
 //! What is true of every plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use exitpool::desired::{
-    Access, Desired, DriverChoice, ExitPolicy, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
+    Access, Desired, DriverChoice, ExitPolicy, Fingerprint, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
 };
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
@@ -39,13 +40,17 @@ prop_compose! {
         reachable: bool,
         memory in proptest::option::of(1u16..4),
         sandbox: bool,
+        own in proptest::sample::select(vec![None, None, Some(32u8), Some(31)]),
         bridges in 0usize..3,
     ) -> Pool {
         let mut pool = pool(name, size, base + offset, &countries, reachable);
-        pool.nodes_per_instance = NonZeroU16::new(together).unwrap();
+        // Who wants an exit for itself has a tor for itself: validation sees to it.
+        pool.nodes_per_instance = NonZeroU16::new(if own.is_some() { 1 } else { together }).unwrap();
         if let Some(memory) = memory {
             pool.torrc.insert("MaxMemInQueues".to_owned(), vec![format!("{}00 MB", memory)]);
         }
+        pool.exits.distinct = own == Some(32);
+        pool.exits.avoid_shared_subnet = own.filter(|prefix| *prefix < 32);
         if sandbox {
             pool.torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
         }
@@ -208,9 +213,44 @@ proptest! {
         world.converge(&first);
         world.converge(&second);
         for block in world.plan(&second).blocked {
-            let (Object::Instance(name), BlockReason::NoExits { .. }) = (&block.object, &block.reason) else { continue };
+            let (Object::Instance(name), BlockReason::NoExits { .. } | BlockReason::TooFewExits { .. }) =
+                (&block.object, &block.reason)
+            else {
+                continue;
+            };
             prop_assert!(world.control(name).socks_listeners.is_empty(), "{name} listens");
         }
+    }
+
+    #[test]
+    fn no_two_nodes_have_one_exit_where_both_want_one_for_themselves(
+        first in any_desired(),
+        second in any_desired(),
+        rotated in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+        lost in proptest::option::of(1u8..6),
+    ) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&first);
+        prop_assert!(world.shared(&first).is_none(), "{:?}", world.shared(&first));
+        let names: Vec<InstanceName> = world.observed.instances.keys().cloned().collect();
+        for which in rotated.iter().filter(|_| !names.is_empty()) {
+            let name = which.get(&names);
+            let exit = world.control(name).options.values("ExitNodes").first().and_then(|exit| exit.parse().ok());
+            world.mandate.avoid.insert(name.clone(), exit.into_iter().collect());
+            *world.mandate.turns.entry(name.clone()).or_default() += 1;
+        }
+        if let (Observation::Present(relays), Some(lost)) = (&mut world.observed.relays, lost) {
+            relays.exits.remove(&Fingerprint::from_bytes([lost; 20]));
+        }
+        // With the same wish none is shared at any moment, and with another one not in the end.
+        for _ in 0..8 {
+            for step in world.plan(&first).steps {
+                world.carry_out(&step);
+                prop_assert!(world.shared(&first).is_none(), "after {step}: {:?}", world.shared(&first));
+            }
+        }
+        world.converge(&second);
+        prop_assert!(world.shared(&second).is_none(), "{:?}", world.shared(&second));
     }
 
     #[test]
@@ -299,6 +339,8 @@ impl World {
             host: Place { runtime_dir: layout.runtime_dir, state_dir: layout.state_dir, panel_port: Some(8080) },
             applied: self.applied.clone(),
             suspended: self.mandate.suspended.clone(),
+            avoid: self.mandate.avoid.clone(),
+            turns: self.mandate.turns.clone(),
             listeners: listeners.to_vec(),
             observed: self.observed.clone(),
         };
@@ -314,6 +356,26 @@ impl World {
             Some((wanted, other.clone()))
         });
         self.observed.strangers = met.collect();
+    }
+
+    /// Two nodes that listen with one exit, where both want one for themselves.
+    fn shared(&self, desired: &Desired) -> Option<(InstanceName, InstanceName)> {
+        let relays = self.observed.relays.present().unwrap();
+        let own = |instance: &exitpool::desired::Instance| {
+            let prefix = instance.exits.own_prefix()?;
+            let seen = self.observed.instances.get(&instance.name)?.control.present()?;
+            let exit = seen.options.values("ExitNodes").first()?.parse::<Fingerprint>().ok()?;
+            let IpAddr::V4(address) = relays.exits.get(&exit)?.address else { return None };
+            (!seen.socks_listeners.is_empty()).then(|| (instance.name.clone(), prefix, address.to_bits()))
+        };
+        let all: Vec<_> = desired.instances().iter().filter_map(own).collect();
+        let is_shared = |(one, (left, left_prefix, left_address)): (usize, &(InstanceName, u8, u32))| {
+            let same = |(_, prefix, address): &&(InstanceName, u8, u32)| {
+                (left_address ^ address).leading_zeros() >= u32::from(*left_prefix.max(prefix))
+            };
+            all[one + 1..].iter().find(same).map(|(right, ..)| (left.clone(), right.clone()))
+        };
+        all.iter().enumerate().find_map(is_shared)
     }
 
     /// Whether every port that others can reach is covered by the guard, where one is wished.
@@ -388,6 +450,35 @@ fn a_new_consensus_is_not_drift() {
     }
     let causes: Vec<Cause> = world.plan(&desired).steps.iter().map(|step| step.cause).collect();
     assert_eq!(causes, [Cause::Consensus]);
+}
+
+#[test]
+fn an_exit_is_avoided_as_long_as_another_one_fits_and_new_circuits_come_after_it() {
+    let desired = Desired { pools: vec![pool("eu", 2, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let name: InstanceName = "eu-0".parse().unwrap();
+    let fit: Vec<_> =
+        world.control(&name).options.values("ExitNodes")[0].split(',').map(|it| it.parse().unwrap()).collect();
+    let steps = |world: &mut World| {
+        let steps = world.converge(&desired);
+        assert!(steps.iter().all(|step| step.object == Object::Instance("eu-0".parse().unwrap())));
+        steps.iter().map(|step| (step.cause, step.action == Action::NewCircuits)).collect::<Vec<_>>()
+    };
+    world.mandate.avoid = BTreeMap::from([(name.clone(), BTreeSet::from([fit[0]]))]);
+    world.mandate.renew = BTreeMap::from([(name.clone(), 0)]);
+    assert_eq!(steps(&mut world), [(Cause::Rotation, false), (Cause::Rotation, true)]);
+    assert_eq!(world.control(&name).options.values("ExcludeExitNodes"), [format!("${}", fit[0])]);
+
+    // Without any exit it would serve nobody.
+    world.mandate.avoid = BTreeMap::from([(name.clone(), fit.into_iter().collect())]);
+    assert_eq!(steps(&mut world), [(Cause::Rotation, false)]);
+    assert!(world.control(&name).options.values("ExcludeExitNodes").is_empty());
+
+    // What nobody has asked for is drift.
+    world.mandate.avoid.clear();
+    world.control(&name).options.set("ExcludeExitNodes", ["{de}"]);
+    assert_eq!(steps(&mut world), [(Cause::Drift, false)]);
 }
 
 #[test]

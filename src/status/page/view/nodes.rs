@@ -116,6 +116,11 @@ fn node(node: &NodeStatus) -> NodeView {
             .unwrap_or_default(),
         latency: node.latency_ms.map(|latency| latency.to_string()).unwrap_or_default(),
         restarts: node.restarts,
-        why: node.trouble().unwrap_or_default().to_owned(),
+        why: node.trouble().map_or_else(|| rotated(node), ToOwned::to_owned),
     }
+}
+
+/// Says from where to where a node has rotated, where it has.
+fn rotated(node: &NodeStatus) -> String {
+    node.last_rotation.as_ref().map(|last| format!("rotated at {:.0} {last}", last.at)).unwrap_or_default()
 }

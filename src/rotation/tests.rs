@@ -1,0 +1,199 @@
+use super::*;
+use crate::desired::{ExitPolicy, Pool};
+use crate::observe::{Bootstrap, Instance, Observation, Renewal};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn desired(size: u16, rotate_every: Option<Duration>) -> Desired {
+    let pool = Pool {
+        name: "eu".parse().unwrap(),
+        size,
+        countries: BTreeSet::new(),
+        listen: [127, 0, 0, 1].into(),
+        socks_port: 30_000,
+        rotate_every,
+        nodes_per_instance: std::num::NonZeroU16::MIN,
+        exits: ExitPolicy::default(),
+        torrc: BTreeMap::new(),
+    };
+    Desired { pools: vec![pool], ..Desired::default() }
+}
+
+fn name(index: u16) -> InstanceName {
+    format!("eu-{index}").parse().unwrap()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn fingerprint(number: u8) -> Fingerprint {
+    Fingerprint::from_bytes([number; 20])
+}
+
+/// So many instances that serve, with the exit of that number.
+fn world(size: u16, exit: Option<u8>, renewals: u64) -> Observed {
+    let control = Control {
+        bootstrap: Bootstrap { progress: 100, ..Bootstrap::default() },
+        exit: exit.map(|exit| ObservedExit { fingerprint: fingerprint(exit), confirmed: false }),
+        renewal: Renewal { done: renewals, ..Renewal::default() },
+        ..Control::default()
+    };
+    let instance = Instance { control: Observation::Present(control), ..Instance::default() };
+    Observed { instances: (0..size).map(|index| (name(index), instance.clone())).collect(), ..Observed::default() }
+}
+
+fn nobody(_: &InstanceName) -> bool {
+    false
+}
+
+fn mandate(rotations: &Rotations) -> Mandate {
+    let mut mandate = Mandate::default();
+    rotations.instruct(&mut mandate);
+    mandate
+}
+
+#[test]
+fn a_rotation_counts_when_tor_has_done_it_and_the_exit_was_read() {
+    let desired = desired(1, None);
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(1, Some(1), 4), at(0));
+    assert_eq!(rotations.order(&name(0), at(0)), Answer::Begins);
+    rotations.begin(&desired, nobody, at(0));
+    assert_eq!(rotations.order(&name(0), at(0)), Answer::UnderWay);
+    let told = mandate(&rotations);
+    assert_eq!(told.renew, BTreeMap::from([(name(0), 4)]));
+    assert_eq!(told.avoid, BTreeMap::from([(name(0), BTreeSet::from([fingerprint(1)]))]));
+
+    for (renewals, exit) in [(4, Some(1)), (5, None)] {
+        assert_eq!(rotations.follow(&desired, &world(1, exit, renewals), at(1)), []);
+    }
+    let ended = rotations.follow(&desired, &world(1, Some(2), 5), at(2));
+    assert_eq!(ended, [(name(0), Ended::Elsewhere)]);
+    let last = Rotation { at: at(2), from: Some(fingerprint(1)), to: fingerprint(2), confirmed: false };
+    assert_eq!((rotations.last(&name(0)), rotations.count(&name(0))), (Some(&last), 1));
+    // What it has left is left alone until the next time.
+    let told = mandate(&rotations);
+    assert!(told.renew.is_empty() && told.avoid[&name(0)].contains(&fingerprint(1)));
+}
+
+#[test]
+fn tors_own_limit_is_kept_and_told() {
+    let desired = desired(1, None);
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(1, Some(1), 0), at(0));
+    // Somebody else has told tor.
+    rotations.follow(&desired, &world(1, Some(1), 1), at(100));
+    assert_eq!(rotations.order(&name(0), at(103)), Answer::Waits(Duration::from_secs(7)));
+    rotations.begin(&desired, nobody, at(103));
+    assert!(mandate(&rotations).renew.is_empty());
+    assert_eq!(rotations.next(&desired, at(103)), Some(at(110)));
+    rotations.begin(&desired, nobody, at(110));
+    assert_eq!(mandate(&rotations).renew.len(), 1);
+}
+
+#[test]
+fn a_rotation_without_an_exit_ends_uncounted() {
+    let desired = desired(1, None);
+    let mut rotations = Rotations::default();
+    assert_eq!(rotations.order(&name(0), at(0)), Answer::NotServing);
+    rotations.follow(&desired, &world(1, Some(1), 0), at(0));
+    rotations.begin(&desired, nobody, at(0));
+    assert_eq!(rotations.next(&desired, at(0)), Some(at(120)));
+    assert_eq!(rotations.follow(&desired, &world(1, None, 1), at(119)), []);
+    assert_eq!(rotations.follow(&desired, &world(1, None, 1), at(120)), [(name(0), Ended::Unread)]);
+    assert_eq!((rotations.count(&name(0)), rotations.last(&name(0))), (0, None));
+}
+
+#[test]
+fn the_exit_that_is_left_is_looked_for_once_more() {
+    let desired = desired(1, None);
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(1, None, 0), at(0));
+    for exit in [Some(1), None] {
+        let mut rotations = rotations.clone();
+        rotations.order(&name(0), at(0));
+        rotations.begin(&desired, nobody, at(0));
+        assert!(mandate(&rotations).renew.is_empty());
+        assert!(rotations.next(&desired, at(0)).unwrap() < at(1));
+        rotations.follow(&desired, &world(1, exit, 0), at(1));
+        rotations.begin(&desired, nobody, at(1));
+        let told = mandate(&rotations);
+        assert_eq!((told.renew.len(), told.avoid[&name(0)].len()), (1, usize::from(exit.is_some())));
+    }
+}
+
+#[test]
+fn nodes_of_a_pool_do_not_rotate_together() {
+    const SIZE: u16 = 100;
+    let desired = desired(SIZE, Some(HOUR));
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(SIZE, Some(1), 0), at(0));
+    let mut most = 0;
+    for minute in 0..60 {
+        rotations.begin(&desired, nobody, at(minute * 60));
+        most = most.max(rotations.under_way());
+        rotations.follow(&desired, &world(SIZE, Some(2), 1), at(minute * 60 + 30));
+        for entry in rotations.instances.values_mut() {
+            // In this world one renewal is as good as many.
+            let exit = Some(ObservedExit { fingerprint: fingerprint(2), confirmed: false });
+            entry.live.seen = Seen::Serving { exit, only: None, renewals: 0 };
+        }
+    }
+    rotations.begin(&desired, nobody, at(3_600));
+    rotations.follow(&desired, &world(SIZE, Some(2), 1), at(3_630));
+    let counts: Vec<u64> = (0..SIZE).map(|index| rotations.count(&name(index))).collect();
+    assert!(counts.iter().all(|count| (1..=2).contains(count)), "{counts:?}");
+    assert!((2..=8).contains(&most), "{most} in one minute of sixty");
+}
+
+#[test]
+fn an_order_for_all_is_paced() {
+    let desired = desired(40, None);
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(40, Some(1), 0), at(0));
+    let answers: Vec<Answer> = (0..40).map(|index| rotations.order(&name(index), at(0))).collect();
+    let of = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
+    assert_eq!((of(Answer::Begins), of(Answer::Queued)), (MOST_AT_ONCE, 40 - MOST_AT_ONCE));
+    for round in 1..=3 {
+        rotations.begin(&desired, nobody, at(round * 20));
+        assert!(mandate(&rotations).renew.len() <= MOST_AT_ONCE);
+        // In this world whoever waits uses new circuits as well.
+        rotations.follow(&desired, &world(40, Some(2), 1), at(round * 20));
+        rotations.follow(&desired, &world(40, Some(2), 0), at(round * 20));
+    }
+    assert!((0..40).all(|index| rotations.count(&name(index)) == 1));
+}
+
+#[test]
+fn a_restart_keeps_the_schedule_and_spreads_what_became_due_meanwhile() {
+    let desired = desired(8, Some(HOUR));
+    let mut rotations = Rotations::default();
+    rotations.follow(&desired, &world(8, Some(1), 0), at(0));
+    let next = rotations.next(&desired, at(0)).unwrap();
+    let written = serde_json::to_vec(&rotations).unwrap();
+    let recall = || serde_json::from_slice::<Rotations>(&written).unwrap();
+
+    let mut soon = recall();
+    soon.follow(&desired, &world(8, Some(1), 0), at(1));
+    assert_eq!(soon.next(&desired, at(1)), Some(next));
+
+    let mut late = recall();
+    late.follow(&desired, &world(8, Some(1), 0), at(86_400));
+    late.begin(&desired, nobody, at(86_400));
+    assert!(mandate(&late).renew.is_empty(), "all at once");
+    assert!(late.next(&desired, at(86_400)).unwrap() < at(86_400 + 3_600));
+}
+
+#[test]
+fn who_is_left_alone_or_wanted_no_more_does_not_rotate() {
+    let mut rotations = Rotations::default();
+    let both = desired(2, Some(HOUR));
+    rotations.follow(&both, &world(2, Some(1), 0), at(0));
+    rotations.begin(&both, |_| true, at(7_200));
+    assert!(mandate(&rotations).renew.is_empty());
+    let one = desired(1, Some(HOUR));
+    rotations.follow(&one, &world(2, Some(1), 0), at(7_200));
+    rotations.begin(&one, nobody, at(7_200));
+    assert_eq!(mandate(&rotations).renew.into_keys().collect::<Vec<_>>(), [name(0)]);
+}
