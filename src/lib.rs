@@ -38,6 +38,7 @@ pub mod daemon;
 pub mod desired;
 pub mod error;
 pub mod firewall;
+pub mod health;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;

@@ -4,6 +4,7 @@
 //! is empty. It imports the types of desired and observed, and nothing that can act.
 
 pub mod applied;
+pub mod care;
 pub mod decide;
 pub mod hold;
 pub mod lockout;
@@ -13,11 +14,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Confirmation, Country};
 
 pub use applied::Applied;
+pub use care::{Care, HeldDown, Repair, Rung};
 pub use decide::{Wish, plan};
 pub use hold::{Deletions, Held, HoldReason, Mandate, OnTrial, Suspended, TakeBack, TakenBack};
 pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
@@ -140,6 +143,18 @@ pub enum WaitReason {
     OnTrial(OnTrial),
     /// Its turn comes when more of its pool is ready again.
     MaxUnavailable,
+    /// It takes no new connections, and goes when those that it has have ended or had their time.
+    Draining {
+        /// How many it has.
+        connections: usize,
+    },
+    /// It ends over and over, and is not started again for now.
+    HeldDown {
+        /// How often it was started again in a short time.
+        restarts: u32,
+        /// Until when.
+        until: Timestamp,
+    },
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -191,6 +206,11 @@ impl fmt::Display for WaitReason {
                     "its change is on trial, until its probes pass or it is taken back (firewall.confirm_within){failing}"
                 )
             }
+            Self::Draining { connections: 1 } => f.write_str("draining: 1 connection is left (reconcile.drain_for)"),
+            Self::Draining { connections } => {
+                write!(f, "draining: {connections} connections are left (reconcile.drain_for)")
+            }
+            Self::HeldDown { restarts, until } => HeldDown { restarts: *restarts, until: *until }.fmt(f),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
         }
     }

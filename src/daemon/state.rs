@@ -78,6 +78,7 @@ impl State {
             mandate: Default::default(),
             visitors: Default::default(),
             backoffs: Default::default(),
+            wellbeing: Default::default(),
         };
         Self {
             revisions,
@@ -286,6 +287,8 @@ impl State {
     fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
+        let health = &self.reconciler.wellbeing.health;
+        let findings = desired.map(|desired| health.findings(desired)).unwrap_or_default();
         let orders = self.revisions.records.orders();
         let suspended = orders.host.as_ref().map(suspension);
         let pools = orders.pools.iter().map(|(pool, order)| (pool.clone(), suspension(order))).collect();
@@ -298,6 +301,8 @@ impl State {
             observed,
             plan,
             failures: &failures,
+            findings: &findings,
+            incident: health.incident(),
             driver: self.reconciler.drivers.firewall.name(),
             server_addresses: &self.addresses,
             suspended: suspended.as_ref(),
@@ -309,14 +314,14 @@ impl State {
         self.published.send_replace(Arc::new(status));
     }
 
-    /// The resync, or the end of the first backoff or suspension, or the next look at a source that cannot be watched.
+    /// The resync, or the end of the first backoff, check, drain or suspension, or the next look at a source that cannot be watched.
     fn next(&self) -> Instant {
         let now = Timestamp::now();
         let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
-        let backoff = self.reconciler.backoffs.next(now).map(until);
+        let sooner = self.reconciler.next(now).map(until);
         let resumed = self.revisions.records.orders().next_end().map(until);
         let unwatched = (self.revisions.watched() == Watched::No).then_some(UNWATCHED_PAUSE);
-        let earlier = [backoff, resumed, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
+        let earlier = [sooner, resumed, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
         earlier.map_or(self.resync_at, |earlier| earlier.min(self.resync_at))
     }
 

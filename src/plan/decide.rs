@@ -22,6 +22,7 @@ use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
 use super::applied::Applied;
+use super::care::{HeldDown, Repair, Rung};
 use super::hold::{Held, HoldReason, Leaving, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
@@ -80,6 +81,16 @@ struct Deciding<'a> {
     plan: Plan,
 }
 
+/// What an instance that goes still needs.
+enum Parting {
+    /// Its ports close.
+    Drain,
+    /// So many connections have time to end.
+    Wait(usize),
+    /// Nothing.
+    Go,
+}
+
 /// A wish for exits, and those that fit it.
 type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
 
@@ -121,7 +132,30 @@ impl Deciding<'_> {
         for name in names {
             // An instance that was never applied stands there although nobody asked for it.
             let (object, cause) = (Object::Instance(name.clone()), applied.cause_of_removal(name));
-            self.hold(Step { object, cause, action: Action::DestroyInstance }, leaving.hold(name));
+            let (action, hold) = match (leaving.hold(name), self.parting(name)) {
+                (None, Parting::Wait(connections)) => {
+                    self.wait(name, WaitReason::Draining { connections });
+                    continue;
+                }
+                (None, Parting::Drain) => (Action::DrainInstance { differences: vec![] }, None),
+                (hold, _) => (Action::DestroyInstance, hold),
+            };
+            self.hold(Step { object, cause, action }, hold);
+        }
+    }
+
+    /// Says what an instance that goes still needs: its ports close first, and its connections have some time.
+    fn parting(&self, name: &InstanceName) -> Parting {
+        let control = self.observed.instances.get(name).and_then(|instance| instance.control.present());
+        let Wish { desired, mandate, .. } = self.wish;
+        match control {
+            _ if desired.reconcile.drain_for.is_zero() => Parting::Go,
+            None => Parting::Go,
+            Some(control) if !control.socks_listeners.is_empty() => Parting::Drain,
+            Some(control) if control.connections > 0 && !mandate.care.drained.contains(name) => {
+                Parting::Wait(control.connections)
+            }
+            Some(_) => Parting::Go,
         }
     }
 
@@ -157,7 +191,11 @@ impl Deciding<'_> {
     fn instance(&mut self, wanted: &desired::Instance, seen: &Instance, budget: &mut usize) {
         let object = Object::Instance(wanted.name.clone());
         if let Some(why) = seen.unknown() {
-            return self.block(object, BlockReason::Unknown(why.to_owned()));
+            // What hangs is known to be there: its process is ours for certain, and only its answer is missing.
+            if !seen.hangs || !self.repair(wanted) {
+                self.block(object, BlockReason::Unknown(why.to_owned()));
+            }
+            return;
         }
         let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
         match (&seen.process, &seen.control) {
@@ -175,6 +213,9 @@ impl Deciding<'_> {
 
     fn start(&mut self, wanted: &desired::Instance, seen: &Instance, torrc: String) {
         let object = Object::Instance(wanted.name.clone());
+        if let Some(HeldDown { restarts, until }) = self.wish.mandate.care.held_down.get(&wanted.name) {
+            return self.wait(&wanted.name, WaitReason::HeldDown { restarts: *restarts, until: *until });
+        }
         match &self.observed.tor {
             Observation::Present(_) => {
                 let fresh = seen.torrc.is_absent();
@@ -214,7 +255,9 @@ impl Deciding<'_> {
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
-        self.wait_for_service(wanted, control);
+        if !self.repair(wanted) {
+            self.wait_for_service(wanted, control);
+        }
     }
 
     /// Says what a running instance without differences still needs before it serves.
@@ -236,7 +279,26 @@ impl Deciding<'_> {
             *budget = left;
         }
         let cause = self.cause(wanted);
-        self.step(Object::Instance(wanted.name.clone()), cause, Action::ReplaceInstance { torrc, differences });
+        let action = match self.parting(&wanted.name) {
+            Parting::Wait(connections) => return self.wait(&wanted.name, WaitReason::Draining { connections }),
+            Parting::Drain => Action::DrainInstance { differences },
+            Parting::Go => Action::ReplaceInstance { torrc, differences },
+        };
+        self.step(Object::Instance(wanted.name.clone()), cause, action);
+    }
+
+    /// Takes the repair of an instance into the plan; says whether there is one.
+    fn repair(&mut self, wanted: &desired::Instance) -> bool {
+        let Some(Repair { rung, why }) = self.wish.mandate.care.repairs.get(&wanted.name) else { return false };
+        let why = why.clone();
+        let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
+        let action = match rung {
+            Rung::Reconnect => Action::ReconnectInstance { why },
+            Rung::Restart => Action::RestartInstance { torrc: torrc(), afresh: false, why },
+            Rung::RestartAfresh => Action::RestartInstance { torrc: torrc(), afresh: true, why },
+        };
+        self.step(Object::Instance(wanted.name.clone()), Cause::Health, action);
+        true
     }
 
     /// Chooses the exits of a running instance, and says why where that cannot be done.

@@ -12,10 +12,11 @@ use crate::desired::{Confirmation, InstanceName, PoolName, Prune, ReconcilePolic
 use crate::firewall::model::Guard;
 use crate::observe::Visitor;
 
+use super::care::Care;
 use super::lockout::{self, Closing};
 use super::step::{Object, Step};
 
-/// What operators have said about a revision, beyond what its file says.
+/// What operators have said about a revision, and what its nodes' health asks for, beyond what its file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mandate {
     /// What is left alone.
@@ -30,6 +31,8 @@ pub struct Mandate {
     pub on_trial: Option<OnTrial>,
     /// What became of the revision's change of the guard, where it was taken back.
     pub taken_back: Option<TakenBack>,
+    /// What the health of the instances asks for.
+    pub care: Care,
 }
 
 /// A change of the guard that is on trial.
@@ -138,6 +141,7 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     endangered: BTreeSet::new(),
     on_trial: None,
     taken_back: None,
+    care: Care::NONE,
 };
 
 impl Mandate {

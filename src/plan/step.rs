@@ -40,6 +40,8 @@ pub enum Cause {
     Drift,
     /// The Tor network moved: a new consensus has other exits for the same wish.
     Consensus,
+    /// An instance is as it was left, and does not serve as it should.
+    Health,
 }
 
 /// One idempotent change of one object.
@@ -97,6 +99,25 @@ pub enum Action {
     },
     /// Stops an instance and removes its directories.
     DestroyInstance,
+    /// Closes the SOCKS ports of an instance that goes; its connections run on for a while.
+    DrainInstance {
+        /// Why it is replaced, one sentence each; empty where it goes for good.
+        differences: Vec<String>,
+    },
+    /// Lets an instance leave the network and join it again; its process stays.
+    ReconnectInstance {
+        /// What is wrong.
+        why: String,
+    },
+    /// Stops an instance that does not serve and starts it again.
+    RestartInstance {
+        /// Its torrc.
+        torrc: String,
+        /// Whether it loses the directory cache that it had.
+        afresh: bool,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// What a step does to the number of objects: Terraform's four marks.
@@ -116,11 +137,13 @@ pub enum Mark {
 impl Step {
     /// The step's mark.
     pub fn mark(&self) -> Mark {
-        match self.action {
+        match &self.action {
             Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
             Action::UpdateGuard { .. } | Action::SetOptions { .. } | Action::WriteTorrc { .. } => Mark::Update,
-            Action::ReplaceInstance { .. } => Mark::Replace,
-            Action::RemoveGuard | Action::DestroyInstance => Mark::Destroy,
+            Action::ReconnectInstance { .. } => Mark::Update,
+            Action::ReplaceInstance { .. } | Action::RestartInstance { .. } => Mark::Replace,
+            Action::DrainInstance { differences } if !differences.is_empty() => Mark::Replace,
+            Action::RemoveGuard | Action::DestroyInstance | Action::DrainInstance { .. } => Mark::Destroy,
         }
     }
 }
@@ -129,7 +152,10 @@ impl Action {
     /// Whether ports on which an instance listens are closed by it.
     pub fn closes_ports(&self) -> bool {
         match self {
-            Self::DestroyInstance | Self::ReplaceInstance { .. } => true,
+            Self::DestroyInstance
+            | Self::DrainInstance { .. }
+            | Self::ReplaceInstance { .. }
+            | Self::RestartInstance { .. } => true,
             Self::SetOptions { changes } => changes.iter().any(|change| change.name == SOCKS_PORT),
             _ => false,
         }
@@ -185,6 +211,7 @@ impl fmt::Display for Cause {
             Self::Change => "change",
             Self::Drift => "drift",
             Self::Consensus => "consensus",
+            Self::Health => "health",
         })
     }
 }
@@ -211,6 +238,17 @@ impl fmt::Display for Action {
             }
             Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
             Self::DestroyInstance => f.write_str("will be destroyed"),
+            Self::DrainInstance { differences } if differences.is_empty() => {
+                f.write_str("will be destroyed: it is drained first")
+            }
+            Self::DrainInstance { differences } => {
+                write!(f, "must be replaced: {}; it is drained first", differences.join("; "))
+            }
+            Self::ReconnectInstance { why } => write!(f, "will be connected to the network again: {why}"),
+            Self::RestartInstance { why, afresh: false, .. } => write!(f, "will be restarted: {why}"),
+            Self::RestartInstance { why, afresh: true, .. } => {
+                write!(f, "will be restarted with a fresh directory cache: {why}")
+            }
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Reason, Status};
-use crate::desired::{Desired, PoolName, Revision};
+use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
+use crate::health::{Finding, Incident};
 use crate::observe::Observed;
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
@@ -33,6 +34,10 @@ pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// What went wrong and has not gone right since.
     pub failures: &'a Failures,
+    /// The instances that are in trouble.
+    pub findings: &'a BTreeMap<InstanceName, Finding>,
+    /// What keeps all instances from using the network, where something does.
+    pub incident: Option<&'a Incident>,
     /// The firewall driver in use.
     pub driver: &'static str,
     /// The addresses of this host.

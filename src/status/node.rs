@@ -7,6 +7,7 @@ use super::conditions::Verdict;
 use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
 use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
+use crate::health::{Finding, Incident, Trouble};
 use crate::observe::{self, Bootstrap, Control, Observation, Process};
 use crate::plan::step::{Cause, Object};
 use crate::plan::{Block, BlockReason, Plan, WaitReason};
@@ -46,12 +47,14 @@ pub struct NodeStatus {
 ///
 /// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
 /// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
-/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
-/// 4. **pending**: it has no process.
-/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
+/// 3. **failed**: it ends over and over, and is held down.
+/// 4. **suspended**: it has no process, and an operator has suspended the reconciler.
+/// 5. **pending**: it has no process.
+/// 6. **degraded**: a check of it has failed: no circuit, a bootstrap that does not go on, a probe.
+/// 7. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
 ///    closed, as it is until its exits are set.
-/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
-/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
+/// 8. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
+/// 9. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Its process is not started yet.
@@ -117,6 +120,8 @@ struct View<'a> {
     failure: Option<&'a super::Failure>,
     block: Option<&'a Block>,
     wait: Option<&'a WaitReason>,
+    finding: Option<&'a Finding>,
+    incident: Option<&'a Incident>,
     causes: Vec<(Cause, String)>,
     suspended: bool,
 }
@@ -169,6 +174,8 @@ impl<'a> View<'a> {
             failure: inputs.failures.get(&object),
             block: left.blocks.get(&object).copied(),
             wait: left.waits.get(&object).copied(),
+            finding: inputs.findings.get(name),
+            incident: inputs.incident,
             causes: left.causes.get(&object).cloned().unwrap_or_default(),
             suspended: inputs.suspended.is_some() || inputs.suspended_pools.contains_key(name.pool()),
             object,
@@ -186,6 +193,18 @@ impl<'a> View<'a> {
             Some(BlockReason::Unknown(why)) => Some(why.as_str()),
             _ => None,
         })
+    }
+
+    /// What is wrong with it, as far as its checks can tell.
+    fn unwell(&self, control: &Control) -> Option<Verdict> {
+        let finding = self.finding?;
+        if let Some(incident) = self.incident {
+            return Some(Verdict::no(Reason::NetworkDown, format!("{}; {incident}", finding.trouble)));
+        }
+        let is_probe = matches!(finding.trouble, Trouble::Probe(_));
+        let warning = control.bootstrap.warning.as_ref().map(|warning| format!("; tor warns: {warning}"));
+        let message = format!("{finding}{}", warning.unwrap_or_default());
+        (is_probe || finding.failures > 0).then(|| Verdict::no(Reason::HealthCheckFailed, message))
     }
 
     /// What it needs and cannot have, where that is so.
@@ -216,11 +235,18 @@ fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
         return (NodeState::Failed, Verdict::no(reason_of_block(&block.reason), block.reason.to_string()));
     }
     if let Some(why) = view.unknown() {
+        let why = view.finding.map_or_else(|| why.to_owned(), |finding| format!("{why}: {finding}"));
         return (NodeState::Degraded, Verdict::unknown(Reason::ObservationFailed, why));
+    }
+    if let Some(wait @ WaitReason::HeldDown { .. }) = view.wait {
+        return (NodeState::Failed, Verdict::no(Reason::HeldDown, wait.to_string()));
     }
     let Some(control) = view.control() else {
         return without_control(view);
     };
+    if let Some(verdict) = view.unwell(control) {
+        return (NodeState::Degraded, verdict);
+    }
     if !serves(control, socks) {
         return (NodeState::Bootstrapping, Verdict::no(Reason::Progressing, under_way(view, control, socks)));
     }
@@ -298,7 +324,7 @@ fn node_status(
         pool: instance.pool.clone(),
         socks: node.socks,
         state,
-        serving: view.control().is_some_and(|control| serves(control, node.socks)),
+        serving: view.finding.is_none() && view.control().is_some_and(|control| serves(control, node.socks)),
         countries: instance.countries.clone(),
         exit: view.control().and_then(|control| exit(inputs, control)),
         latency_ms: view.control().and_then(|control| control.latency_ms),

@@ -68,6 +68,11 @@ impl OptionChange {
         self.name == SOCKS_PORT && !self.to.is_empty() && self.to != [CLOSED]
     }
 
+    /// The change that closes all SOCKS ports.
+    pub fn closing() -> Self {
+        Self { name: SOCKS_PORT.to_owned(), from: vec![], to: vec![CLOSED.to_owned()] }
+    }
+
     /// Whether this change closes all SOCKS ports.
     pub fn closes_socks(&self) -> bool {
         self.name == SOCKS_PORT && self.to == [CLOSED]

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -23,6 +23,8 @@ const ROOMS: [(&str, &[&str]); 28] = [
     // The snapshot and the decision. Neither can do anything.
     ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
     ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
+    // Who is in trouble, and what is tried next.
+    ("health", &["desired", "observe", "plan"]),
     // Both on paper, to be planned for elsewhere.
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // Which revision is in force, and what operators have said.
@@ -39,7 +41,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
     // A change of the guard that is kept or taken back.
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
-    ("status", &["error", "desired", "observe", "plan", "rollout", "firewall::model"]),
+    ("status", &["error", "desired", "observe", "plan", "health", "rollout", "firewall::model"]),
     // One pass.
     (
         "reconcile",
@@ -50,6 +52,7 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "tor::layout",
             "observe",
             "plan",
+            "health",
             "rollout",
             "observe::collect",
             "apply",
@@ -123,9 +126,10 @@ const ROOMS: [(&str, &[&str]); 28] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "desired",
     "firewall::model",
+    "health",
     "observe",
     "observe::snapshot",
     "plan",

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, PoolName, Revision};
 use super::firewall::model::Guard;
+use super::health::{Finding, Incident};
 use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
 };
@@ -29,6 +30,8 @@ pub struct World {
     pub observed: Observed,
     pub plan: Plan,
     pub failures: Failures,
+    pub findings: BTreeMap<InstanceName, Finding>,
+    pub incident: Option<Incident>,
     pub driver: &'static str,
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
@@ -74,6 +77,8 @@ impl World {
             desired: Some(desired),
             plan: Plan::default(),
             failures: Failures::new(),
+            findings: BTreeMap::new(),
+            incident: None,
             driver: "nftables",
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
@@ -133,6 +138,8 @@ impl World {
             observed: &self.observed,
             plan: &self.plan,
             failures: &self.failures,
+            findings: &self.findings,
+            incident: self.incident.as_ref(),
             driver: self.driver,
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),
@@ -199,7 +206,7 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
         process: Observation::Present(Process { pid: 4000 + u32::from(number), started: 77 }),
         control: Observation::Present(Control {
             version: "0.4.9.11".to_owned(),
-            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None },
+            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None, ..Bootstrap::default() },
             circuit_established: true,
             network_live: Some(true),
             socks_listeners,
@@ -207,5 +214,6 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
             latency_ms: Some(180 + 7 * u32::from(number % 40)),
             ..Control::default()
         }),
+        ..Instance::default()
     }
 }

@@ -32,6 +32,16 @@ pub(super) async fn set_options(
     Ok(())
 }
 
+/// Switches the network off and on again: all connections are made anew, by the same process.
+///
+/// What stays off, where the second command fails, is an option that nobody wants, and is taken back as such.
+pub(super) async fn reconnect(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {
+    let line = Line { driver, name, session: driver.running(name).await? };
+    line.session.news.doubt();
+    line.ask("SETCONF", "SETCONF DisableNetwork=1".to_owned()).await?;
+    line.ask("RESETCONF", "RESETCONF DisableNetwork".to_owned()).await.map(drop)
+}
+
 /// The control line of one instance.
 struct Line<'a> {
     driver: &'a TorDriver,

@@ -8,7 +8,7 @@ use exitpool::desired::{
 };
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
-use exitpool::plan::{Action, BlockReason, Cause, Object, Step};
+use exitpool::plan::{Action, BlockReason, Cause, Mark, Object, Plan, Step};
 use exitpool::tor::options::digest::TorrcDigest;
 use proptest::prelude::*;
 
@@ -191,7 +191,7 @@ proptest! {
             let guards: Vec<usize> = (0..plan.steps.len()).filter(|at| plan.steps[*at].object == Object::Guard).collect();
             prop_assert!(guards.iter().all(|at| *at == 0 || *at == plan.steps.len() - 1), "{:#?}", plan.steps);
             let first_open = plan.steps.iter().position(opens).unwrap_or(usize::MAX);
-            let last_destroy = plan.steps.iter().rposition(|step| step.action == Action::DestroyInstance);
+            let last_destroy = plan.steps.iter().rposition(|step| step.object != Object::Guard && step.mark() == Mark::Destroy);
             prop_assert!(last_destroy.is_none_or(|at| at < first_open), "{:#?}", plan.steps);
             for step in &plan.steps {
                 world.carry_out(step);
@@ -352,13 +352,23 @@ fn a_rolling_replacement_leaves_enough_of_a_pool() {
     let mut world = World::new(&COUNTRIES);
     world.converge(&desired);
     desired.pools[0].torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+    let names = |plan: &Plan| -> Vec<Object> {
+        plan.steps.iter().filter(|step| step.mark() == Mark::Replace).map(|step| step.object.clone()).collect()
+    };
     let plan = world.plan(&desired);
-    let replaced = plan.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
-    assert_eq!((replaced, plan.waiting.len()), (2, 6), "a quarter of eight at a time");
+    let drained = names(&plan);
+    assert_eq!((drained.len(), plan.waiting.len()), (2, 6), "a quarter of eight at a time");
     plan.steps.iter().for_each(|step| world.carry_out(step));
+    let Object::Instance(first) = drained[0].clone() else { panic!("{drained:?}") };
+    world.control(&first).connections = 1;
     let next = world.plan(&desired);
-    let replaced = next.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
-    assert_eq!(replaced, 0, "the first two do not serve yet");
+    assert_eq!((names(&next), next.waiting.len()), (drained[1..].to_vec(), 7), "the first one has a connection still");
+    next.steps.iter().for_each(|step| world.carry_out(step));
+    assert_eq!(names(&world.plan(&desired)), [], "neither serves yet");
+    world.mandate.care.drained.insert(first.clone());
+    assert_eq!(names(&world.plan(&desired)), drained[..1], "its time is over");
+    world.mandate.care.drained.clear();
+    world.control(&first).connections = 0;
     world.converge(&desired);
 }
 
