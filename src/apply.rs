@@ -140,6 +140,7 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
             Ok(tor.start(name, torrc).await?)
         }
         (Object::Instance(name), Action::SetOptions { changes }) => Ok(tor.set_options(name, changes).await?),
+        (Object::Instance(name), Action::NewCircuits) => Ok(tor.new_circuits(name).await?),
         (Object::Instance(name), Action::WriteTorrc { torrc }) => Ok(tor.write_torrc(name, torrc).await?),
         (Object::Instance(name), Action::DrainInstance { .. }) => Ok(tor.close(name).await?),
         (Object::Instance(name), Action::ReconnectInstance { .. }) => Ok(tor.reconnect(name).await?),

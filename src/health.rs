@@ -9,9 +9,9 @@
 //!
 //! # The ladder
 //!
-//! With each failed check something else is tried, from what costs nobody anything to what cuts connections: the network
-//! is joined anew, and with the check that is `health.restart_after`, the process is started again, the next time with
-//! a fresh directory cache. An instance that is started again over and over is held down, longer each time.
+//! With each failed check something else is tried, from what costs nobody anything to what cuts connections: new
+//! circuits, another exit, the network joined anew, and with the check that is `health.restart_after`, the process is
+//! started again, the next time with a fresh directory cache. An instance that is started again over and over is held down, longer each time.
 //!
 //! # What all have in common
 //!
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::desired::{Desired, Instance, InstanceName, PoolName};
+use crate::desired::{Desired, Fingerprint, Instance, InstanceName, PoolName};
 use crate::observe::{self, Observed};
 use crate::plan::{Care, Repair};
 use patient::Patient;
@@ -190,6 +190,16 @@ impl Health {
             care.repairs.insert(name.clone(), repair.clone());
         }
         care
+    }
+
+    /// The instances that are to use new circuits, with how often each had done so before.
+    pub fn renewals(&self) -> impl Iterator<Item = (&InstanceName, u64)> {
+        self.patients.iter().filter_map(|(name, patient)| Some((name, patient.renewed?)))
+    }
+
+    /// The exits that instances leave alone for now, since they did not serve.
+    pub fn avoided(&self, now: Timestamp) -> impl Iterator<Item = (&InstanceName, BTreeSet<Fingerprint>)> {
+        self.patients.iter().filter_map(move |(name, patient)| Some((name, patient.avoided(now)?)))
     }
 
     /// The instances that have failed a check of their bootstrap: nobody waits for them.

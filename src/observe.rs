@@ -116,12 +116,38 @@ pub struct Control {
     pub network_live: Option<bool>,
     /// The addresses on which SOCKS listens.
     pub socks_listeners: BTreeSet<SocketAddr>,
-    /// The exit that its connections leave from; `None` until a circuit is built.
+    /// The exit that new connections leave from; `None` until a circuit is built, and again while the circuits of before
+    /// a rotation are the only ones.
     pub exit: Option<ObservedExit>,
     /// How long its latest circuit took to build, in milliseconds.
     pub latency_ms: Option<u32>,
     /// How many connections it carries now.
     pub connections: usize,
+    /// What became of the new circuits that it was told to use.
+    pub renewal: Renewal,
+}
+
+/// What became of the new circuits that an instance was told to use, since its control socket is listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Renewal {
+    /// How often it has done so.
+    pub done: u64,
+    /// How far the latest time has come.
+    pub stage: RenewalStage,
+}
+
+/// How far an instance has come that was told to use new circuits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewalStage {
+    /// Nothing is under way.
+    #[default]
+    Idle,
+    /// tor was told to and has not said that it does: it puts off what comes within 10 s of the last time.
+    Asked,
+    /// tor has said that it does; idle circuits from before are left to be closed.
+    Said,
 }
 
 /// How far a tor process has bootstrapped.

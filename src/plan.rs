@@ -155,6 +155,8 @@ pub enum WaitReason {
         /// Until when.
         until: Timestamp,
     },
+    /// It was told to use new circuits, and tor puts that off.
+    NewCircuits,
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -211,6 +213,7 @@ impl fmt::Display for WaitReason {
                 write!(f, "draining: {connections} connections are left (reconcile.drain_for)")
             }
             Self::HeldDown { restarts, until } => HeldDown { restarts: *restarts, until: *until }.fmt(f),
+            Self::NewCircuits => f.write_str("waiting for new circuits: tor changes to some at most every 10 s"),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
         }
     }

@@ -173,6 +173,12 @@ impl Reconciler {
         let Wellbeing { health, drains, .. } = &self.wellbeing;
         let drained = drains.over(desired.reconcile.drain_for, now);
         self.mandate.care = Care { drained, ..health.care(desired, now) };
+        for (name, before) in health.renewals() {
+            self.mandate.renew.entry(name.clone()).or_insert(before);
+        }
+        for (name, exits) in health.avoided(now) {
+            self.mandate.avoid.entry(name.clone()).or_default().extend(exits);
+        }
     }
 
     /// When something has to be looked at again, though nothing may have happened.

@@ -71,6 +71,14 @@ pub trait Tor: Send + Sync {
     /// Removes the directory cache of an instance that does not run; its guards and keys stay.
     async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError>;
 
+    /// Has new connections of a running instance use new circuits: NEWNYM, and what is idle from before is closed. A circuit
+    /// that carries a stream in whatever state is never closed.
+    ///
+    /// tor puts it off where the last time was less than 10 s ago, and says so by saying nothing. That is not waited for:
+    /// what is observed then is [`Asked`](crate::observe::RenewalStage::Asked), and once it is `Said` this has to be called
+    /// again, to close what is idle.
+    async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError>;
+
     /// Writes the torrc of an instance, after tor itself has checked it; the process is left alone.
     async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError>;
 

@@ -69,6 +69,11 @@ impl Tor for Model {
         Ok(())
     }
 
+    async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError> {
+        self.instance(name, Action::NewCircuits);
+        Ok(())
+    }
+
     async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
         self.instance(name, Action::WriteTorrc { torrc: torrc.to_owned() });
         Ok(())

@@ -1,11 +1,12 @@
 //! One instance that is, or was lately, in trouble.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Examination, Probed, Trouble, repair};
-use crate::desired::Instance;
+use crate::desired::{Fingerprint, Instance};
 use crate::plan::{HeldDown, Repair, Rung};
 
 /// How far apart two checks of circuits and control sockets are: a circuit takes seconds to be built.
@@ -23,6 +24,9 @@ const FREE_RESTARTS: u32 = 5;
 /// An instance that was not restarted for so long starts anew; it is also the first pause, and half of how long one has
 /// to stay up after a pause.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// How long an exit is left alone that did not serve.
+const AVOID_FOR: Duration = Duration::from_secs(1_800);
 
 /// The first and the longest time that an instance is held down.
 const FIRST_HOLD: Duration = Duration::from_secs(300);
@@ -43,6 +47,11 @@ pub(super) struct Patient {
     checked: Option<Timestamp>,
     /// Since when it has had no trouble.
     well_since: Option<Timestamp>,
+    /// How often it had used new circuits, when it was told to.
+    pub(super) renewed: Option<u64>,
+    /// The exits that it leaves alone.
+    avoided: BTreeSet<Fingerprint>,
+    avoid_until: Option<Timestamp>,
     restarts: u32,
     restarted_at: Option<Timestamp>,
     held_until: Option<Timestamp>,
@@ -57,6 +66,9 @@ impl Patient {
             repair: None,
             checked: None,
             well_since: None,
+            renewed: None,
+            avoided: BTreeSet::new(),
+            avoid_until: None,
             restarts: 0,
             restarted_at: None,
             held_until: None,
@@ -88,12 +100,40 @@ impl Patient {
         if self.fails(&trouble, is_same, probed, now) {
             self.failures += 1;
             self.checked = Some(now);
-            self.repair = rung(&trouble, self.failures, exam.desired.health.restart_after)
-                .map(|rung| repair(rung, &trouble, self.failures));
+            let rung = rung(&trouble, self.failures, exam.desired.health.restart_after);
+            // A restart that waits for its turn is not forgotten for something smaller.
+            if !self.repair.as_ref().is_some_and(|repair| repair.rung.restarts()) {
+                self.repair = rung.map(|rung| repair(self.climb(rung, exam), &trouble, self.failures));
+            }
         } else if !is_same {
             self.checked = Some(now);
         }
         self.trouble = Some(trouble);
+    }
+
+    /// Takes a rung, or the next one where it cannot be taken.
+    fn climb(&mut self, rung: Rung, exam: &Examination<'_>) -> Rung {
+        let Some(control) = super::control(exam, &self.wished) else { return rung };
+        let exit = control.exit.as_ref().map(|exit| exit.fingerprint);
+        self.renewed = matches!(rung, Rung::NewCircuits | Rung::AvoidExit).then_some(control.renewal.done);
+        match (rung, exit) {
+            (Rung::AvoidExit, Some(exit)) => {
+                self.avoided.insert(exit);
+                self.avoid_until = Some(exam.now + AVOID_FOR);
+                rung
+            }
+            (Rung::AvoidExit, None) => {
+                self.renewed = None;
+                Rung::Reconnect
+            }
+            _ => rung,
+        }
+    }
+
+    /// The exits that it leaves alone; none for a while after that was over, so that its options are taken back.
+    pub(super) fn avoided(&self, now: Timestamp) -> Option<BTreeSet<Fingerprint>> {
+        let until = self.avoid_until.filter(|until| now < *until + FORGOTTEN_AFTER)?;
+        Some(if now < until { self.avoided.clone() } else { BTreeSet::new() })
     }
 
     /// Whether this check fails: nothing has moved since the one before, and that was long enough ago.
@@ -109,6 +149,7 @@ impl Patient {
         let since_when = *self.well_since.get_or_insert(now);
         self.trouble = None;
         self.repair = None;
+        self.renewed = None;
         let is_new = |probed: &Probed| self.checked.is_none_or(|checked| probed.at > checked);
         let is_proven = probed.is_some_and(|probed| probed.outcome.is_ok() && is_new(probed));
         if is_proven || since(since_when, now) >= WELL_AFTER {
@@ -154,7 +195,7 @@ impl Patient {
     pub(super) fn is_of_interest(&self, now: Timestamp) -> bool {
         let forgotten = self.last_hold().saturating_mul(2).max(FORGOTTEN_AFTER);
         let lately = self.restarted_at.is_some_and(|last| since(last, now) < forgotten);
-        self.trouble.is_some() || self.failures > 0 || lately
+        self.trouble.is_some() || self.failures > 0 || lately || self.avoided(now).is_some()
     }
 
     /// When it has to be looked at again.
@@ -162,7 +203,7 @@ impl Patient {
         let check = self.trouble.as_ref().zip(self.checked).map(|(trouble, checked)| checked + interval(trouble));
         let held = self.held_until.filter(|until| now < *until);
         let free = self.repair.as_ref().and(self.restarted_at).map(|last| last + super::UNDER_WAY);
-        [check, held, free].into_iter().flatten().filter(|at| *at > now).min()
+        [check, held, free, self.avoid_until].into_iter().flatten().filter(|at| *at > now).min()
     }
 }
 
@@ -182,7 +223,11 @@ fn rung(trouble: &Trouble, failures: u32, restart_after: u32) -> Option<Rung> {
         _ if step == 0 => Some(Rung::Restart),
         // Nothing else can be said to one that does not listen.
         Trouble::Hangs | Trouble::Bootstrap { .. } => None,
-        Trouble::NoCircuit | Trouble::Probe(_) => Some(Rung::Reconnect),
+        Trouble::NoCircuit | Trouble::Probe(_) => Some(match step {
+            1 => Rung::NewCircuits,
+            2 => Rung::AvoidExit,
+            _ => Rung::Reconnect,
+        }),
     }
 }
 

@@ -103,22 +103,46 @@ fn a_pool_that_serves_needs_nothing_and_wakes_nobody() {
 fn each_failed_check_tries_something_else() {
     let mut ward = Ward::of(2);
     ward.control(0).circuit_established = false;
+    ward.control(0).renewal.done = 7;
     assert_eq!(ward.after(0), []);
     assert_eq!(ward.health.next(ward.now), Some(ward.now + Duration::from_secs(15)));
     assert_eq!(ward.after(10), [], "two looks close together are one check");
-    assert_eq!(ward.after(5), asked("eu-0", Rung::Reconnect));
-    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect));
+    assert_eq!(ward.health.renewals().count(), 0);
+    assert_eq!(ward.after(5), asked("eu-0", Rung::NewCircuits));
+    assert_eq!(ward.health.renewals().map(|(_, before)| before).collect::<Vec<_>>(), [7]);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect), "it has no exit that could be left alone");
     assert_eq!(ward.after(15), asked("eu-0", Rung::Restart));
     ward.restarted(0);
-    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
     assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect));
     assert_eq!(ward.after(15), [], "it was restarted just now");
-    assert_eq!(ward.after(30), asked("eu-0", Rung::Reconnect));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::RestartAfresh));
     let finding = &ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()];
     assert!(finding.to_string().starts_with("it can build no circuit; 7 checks have failed"), "{finding}");
     ward.control(0).circuit_established = true;
     assert_eq!(ward.after(1), []);
     assert!(ward.health.findings(&ward.desired).is_empty());
+}
+
+#[test]
+fn an_exit_that_does_not_serve_is_left_alone_for_a_while() {
+    let mut ward = Ward::of(2);
+    let fingerprint = Fingerprint::from_bytes([7; 20]);
+    ward.control(0).exit = Some(observe::ObservedExit { fingerprint, confirmed: true });
+    for rung in [Rung::NewCircuits, Rung::AvoidExit] {
+        ward.now += SignedDuration::from_secs(60);
+        ward.probe(0, Err("no answer"));
+        assert_eq!(ward.after(0), asked("eu-0", rung));
+    }
+    let avoided = |ward: &Ward| ward.health.avoided(ward.now).map(|(_, exits)| exits).collect::<Vec<_>>();
+    assert_eq!(avoided(&ward), [BTreeSet::from([fingerprint])]);
+    ward.probes.clear();
+    ward.after(29 * 60);
+    assert_eq!(avoided(&ward), [BTreeSet::from([fingerprint])], "also after it is well");
+    ward.after(60);
+    assert_eq!(avoided(&ward), [BTreeSet::new()], "its options are taken back");
+    ward.after(600);
+    assert!(avoided(&ward).is_empty());
 }
 
 #[test]

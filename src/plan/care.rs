@@ -31,6 +31,10 @@ pub struct Repair {
 /// A rung of the ladder of repairs; each changes more than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rung {
+    /// New connections use new circuits.
+    NewCircuits,
+    /// The same, and its exit is left alone.
+    AvoidExit,
     /// It leaves the network and joins it again, by its options; its process stays.
     Reconnect,
     /// Its process is started again.

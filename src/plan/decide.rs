@@ -10,20 +10,24 @@
 //! - What is held is not counted on: the guard covers the ports of a node that stays for now.
 
 mod guard;
+mod leaving;
+mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{self, Country, Desired, ExitPolicy, InstanceName, PoolName};
 use crate::firewall::model::Guard;
-use crate::observe::{Control, Instance, Observation, Observed};
+use crate::observe::{Control, Instance, Observation, Observed, RenewalStage};
 use crate::tor::layout::Layout;
 use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
+use leaving::Parting;
+
 use super::applied::Applied;
-use super::care::{HeldDown, Repair, Rung};
-use super::hold::{Held, HoldReason, Leaving, Mandate};
+use super::care::HeldDown;
+use super::hold::{Held, HoldReason, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
 
@@ -81,16 +85,6 @@ struct Deciding<'a> {
     plan: Plan,
 }
 
-/// What an instance that goes still needs.
-enum Parting {
-    /// Its ports close.
-    Drain,
-    /// So many connections have time to end.
-    Wait(usize),
-    /// Nothing.
-    Go,
-}
-
 /// A wish for exits, and those that fit it.
 type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
 
@@ -114,49 +108,6 @@ impl Deciding<'_> {
 
     fn block(&mut self, object: Object, reason: BlockReason) {
         self.plan.blocked.push(Block { object, reason });
-    }
-
-    /// Removes the instances of ours that nobody wants any more.
-    fn prune(&mut self, wanted: &BTreeMap<InstanceName, desired::Instance>) {
-        let existing = &self.observed.instances;
-        let (unknown, known): (Vec<_>, Vec<_>) = existing
-            .iter()
-            .filter(|(name, _)| !wanted.contains_key(name))
-            .partition(|(_, seen)| seen.unknown().is_some());
-        for (name, why) in unknown.iter().filter_map(|(name, seen)| Some((name, seen.unknown()?))) {
-            self.block(Object::Instance((*name).clone()), BlockReason::Unknown(why.to_owned()));
-        }
-        let names: Vec<&InstanceName> = known.into_iter().map(|(name, _)| name).collect();
-        let Wish { desired, mandate, applied, .. } = self.wish;
-        let leaving = Leaving::new(&desired.reconcile, mandate, &names, existing.len());
-        for name in names {
-            // An instance that was never applied stands there although nobody asked for it.
-            let (object, cause) = (Object::Instance(name.clone()), applied.cause_of_removal(name));
-            let (action, hold) = match (leaving.hold(name), self.parting(name)) {
-                (None, Parting::Wait(connections)) => {
-                    self.wait(name, WaitReason::Draining { connections });
-                    continue;
-                }
-                (None, Parting::Drain) => (Action::DrainInstance { differences: vec![] }, None),
-                (hold, _) => (Action::DestroyInstance, hold),
-            };
-            self.hold(Step { object, cause, action }, hold);
-        }
-    }
-
-    /// Says what an instance that goes still needs: its ports close first, and its connections have some time.
-    fn parting(&self, name: &InstanceName) -> Parting {
-        let control = self.observed.instances.get(name).and_then(|instance| instance.control.present());
-        let Wish { desired, mandate, .. } = self.wish;
-        match control {
-            _ if desired.reconcile.drain_for.is_zero() => Parting::Go,
-            None => Parting::Go,
-            Some(control) if !control.socks_listeners.is_empty() => Parting::Drain,
-            Some(control) if control.connections > 0 && !mandate.care.drained.contains(name) => {
-                Parting::Wait(control.connections)
-            }
-            Some(_) => Parting::Go,
-        }
     }
 
     /// Decides on the instances of one pool, with its share of unavailable ones.
@@ -230,7 +181,9 @@ impl Deciding<'_> {
     fn running(&mut self, wanted: &desired::Instance, seen: &Instance, control: &Control, budget: &mut usize) {
         let rendered = torrc::rendered(wanted, self.wish.layout);
         let exits = self.choose_exits(wanted, control);
-        let parts = [&rendered.lasting, exits.exit_nodes(), &options::ports(wanted, &exits)];
+        let avoided =
+            self.wish.mandate.avoid.get(&wanted.name).map(|avoided| exits.without(avoided)).unwrap_or_default();
+        let parts = [&rendered.lasting, exits.exit_nodes(), &avoided, &options::ports(wanted, &exits)];
         let differences = options::difference_to_all(&parts, &control.options);
         let changes = self.allowed(wanted, differences);
 
@@ -255,8 +208,22 @@ impl Deciding<'_> {
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
+        let before = self.wish.mandate.renew.get(&wanted.name);
+        if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
+            self.renew(wanted, control);
+        }
         if !self.repair(wanted) {
             self.wait_for_service(wanted, control);
+        }
+    }
+
+    /// Has an instance use new circuits, after it has the options by which these are chosen.
+    fn renew(&mut self, wanted: &desired::Instance, control: &Control) {
+        match control.renewal.stage {
+            RenewalStage::Asked => self.wait(&wanted.name, WaitReason::NewCircuits),
+            RenewalStage::Idle | RenewalStage::Said => {
+                self.step(Object::Instance(wanted.name.clone()), Cause::Rotation, Action::NewCircuits);
+            }
         }
     }
 
@@ -285,20 +252,6 @@ impl Deciding<'_> {
             Parting::Go => Action::ReplaceInstance { torrc, differences },
         };
         self.step(Object::Instance(wanted.name.clone()), cause, action);
-    }
-
-    /// Takes the repair of an instance into the plan; says whether there is one.
-    fn repair(&mut self, wanted: &desired::Instance) -> bool {
-        let Some(Repair { rung, why }) = self.wish.mandate.care.repairs.get(&wanted.name) else { return false };
-        let why = why.clone();
-        let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
-        let action = match rung {
-            Rung::Reconnect => Action::ReconnectInstance { why },
-            Rung::Restart => Action::RestartInstance { torrc: torrc(), afresh: false, why },
-            Rung::RestartAfresh => Action::RestartInstance { torrc: torrc(), afresh: true, why },
-        };
-        self.step(Object::Instance(wanted.name.clone()), Cause::Health, action);
-        true
     }
 
     /// Chooses the exits of a running instance, and says why where that cannot be done.
@@ -335,7 +288,7 @@ impl Deciding<'_> {
         if let Some((.., exits)) = self.chosen.iter().find(same) {
             return exits.clone();
         }
-        let exits = ExitNodes::of(&relays.choose(&wanted.countries, &wanted.exits));
+        let exits = ExitNodes::of(relays.choose(&wanted.countries, &wanted.exits));
         self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
         exits
     }
@@ -371,9 +324,15 @@ impl Deciding<'_> {
         self.wish.applied.cause(wanted)
     }
 
-    /// Tells a new consensus from drift: the exits that fit are others, are gone, or are back.
+    /// Tells a rotation and a new consensus from drift: exits are avoided, or those that fit are others, are gone, or are
+    /// back.
     fn cause_of(&self, wanted: &desired::Instance, changes: &[OptionChange]) -> Cause {
-        let moved = match changes {
+        let rotates = self.wish.mandate.avoid.contains_key(&wanted.name);
+        let others: Vec<&OptionChange> = changes.iter().filter(|change| !(rotates && change.avoids())).collect();
+        if others.is_empty() {
+            return Cause::Rotation;
+        }
+        let moved = match others.as_slice() {
             _ if self.wish.applied.lacked_exits(&wanted.name) => true,
             [change] => change.closes_socks() || self.exits_moved(wanted, change),
             _ => false,

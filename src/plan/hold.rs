@@ -2,13 +2,13 @@
 //!
 //! The word comes in as a [`Mandate`]. Who gave it, and when it ends, does not belong here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Confirmation, InstanceName, PoolName, Prune, ReconcilePolicy};
+use crate::desired::{Confirmation, Fingerprint, InstanceName, PoolName, Prune, ReconcilePolicy};
 use crate::firewall::model::Guard;
 use crate::observe::Visitor;
 
@@ -16,7 +16,7 @@ use super::care::Care;
 use super::lockout::{self, Closing};
 use super::step::{Object, Step};
 
-/// What operators have said about a revision, and what its nodes' health asks for, beyond what its file says.
+/// What a plan has to heed beyond the file: what operators have said about the revision, and what is due by the clock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mandate {
     /// What is left alone.
@@ -33,6 +33,13 @@ pub struct Mandate {
     pub taken_back: Option<TakenBack>,
     /// What the health of the instances asks for.
     pub care: Care,
+    /// The exits that an instance has to leave alone for now, by instance; one that is named with none had some before.
+    pub avoid: BTreeMap<InstanceName, BTreeSet<Fingerprint>>,
+    /// The instances that are to use new circuits, with how often each had done so before ([`Renewal::done`]): once it has
+    /// done so more often, nothing is left to do.
+    ///
+    /// [`Renewal::done`]: crate::observe::Renewal::done
+    pub renew: BTreeMap<InstanceName, u64>,
 }
 
 /// A change of the guard that is on trial.
@@ -142,6 +149,8 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     on_trial: None,
     taken_back: None,
     care: Care::NONE,
+    avoid: BTreeMap::new(),
+    renew: BTreeMap::new(),
 };
 
 impl Mandate {

@@ -42,6 +42,8 @@ pub enum Cause {
     Consensus,
     /// An instance is as it was left, and does not serve as it should.
     Health,
+    /// The instance is to leave from another exit: it is time, somebody says so, or its exit fails.
+    Rotation,
 }
 
 /// One idempotent change of one object.
@@ -92,6 +94,8 @@ pub enum Action {
         /// The options.
         changes: Vec<OptionChange>,
     },
+    /// Has new connections use new circuits; those that run go on.
+    NewCircuits,
     /// Writes the torrc that an instance will read at its next start.
     WriteTorrc {
         /// Its torrc.
@@ -139,8 +143,11 @@ impl Step {
     pub fn mark(&self) -> Mark {
         match &self.action {
             Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
-            Action::UpdateGuard { .. } | Action::SetOptions { .. } | Action::WriteTorrc { .. } => Mark::Update,
-            Action::ReconnectInstance { .. } => Mark::Update,
+            Action::UpdateGuard { .. }
+            | Action::SetOptions { .. }
+            | Action::NewCircuits
+            | Action::ReconnectInstance { .. }
+            | Action::WriteTorrc { .. } => Mark::Update,
             Action::ReplaceInstance { .. } | Action::RestartInstance { .. } => Mark::Replace,
             Action::DrainInstance { differences } if !differences.is_empty() => Mark::Replace,
             Action::RemoveGuard | Action::DestroyInstance | Action::DrainInstance { .. } => Mark::Destroy,
@@ -212,6 +219,7 @@ impl fmt::Display for Cause {
             Self::Drift => "drift",
             Self::Consensus => "consensus",
             Self::Health => "health",
+            Self::Rotation => "rotation",
         })
     }
 }
@@ -236,6 +244,7 @@ impl fmt::Display for Action {
                 let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join("; "))
             }
+            Self::NewCircuits => f.write_str("will be updated in place: new connections use new circuits"),
             Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
             Self::DestroyInstance => f.write_str("will be destroyed"),
             Self::DrainInstance { differences } if differences.is_empty() => {

@@ -212,9 +212,10 @@ impl<'a> View<'a> {
         self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
     }
 
-    /// What a step does that is left, other than for a new consensus, under which the node serves on.
+    /// What a step does that is left, other than for a new consensus or a rotation, under which the node serves on.
     fn step_left(&self) -> Option<(Cause, &str)> {
-        let (cause, sentence) = self.causes.iter().find(|(cause, _)| *cause != Cause::Consensus)?;
+        let serves_on = |cause: &Cause| matches!(cause, Cause::Consensus | Cause::Rotation);
+        let (cause, sentence) = self.causes.iter().find(|(cause, _)| !serves_on(cause))?;
         Some((*cause, sentence))
     }
 }

@@ -11,29 +11,48 @@
 //! - Nothing of what consumers do is asked for, except which circuit a stream uses; where it goes is passed over.
 
 pub mod answers;
-mod circuits;
+pub mod circuits;
 mod connection;
 mod framing;
+mod renewals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use circuits::Circuit;
 use connection::Connection;
 pub use connection::{Address, ConnectionError};
 pub use framing::Message;
+use renewals::Renewals;
 
 use super::news::News;
+use crate::observe::Renewal;
+
+/// The event by which tor says that new connections use new circuits; it says nothing where it puts that off.
+const NEWNYM_IS_DONE: &str = "SIGNAL NEWNYM";
 
 /// Speaks to one control socket; the actor ends when this is dropped.
 #[derive(Debug)]
 pub struct ControlClient {
     requests: mpsc::Sender<Request>,
     latency_ms: Arc<AtomicU32>,
+    renewals: Renewals,
+}
+
+/// What was heard of an instance's circuits, which no question answers.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    /// How long the latest circuit took to build, in milliseconds; `None` until one was seen to be built.
+    pub latency_ms: Option<u32>,
+    /// What became of the new circuits that it was told to use.
+    pub renewal: Renewal,
+    /// Since when it uses them, as tor writes times; empty where it was not told to.
+    pub renewed_at: String,
 }
 
 /// One command on its way.
@@ -51,6 +70,7 @@ struct Actor {
     news: News,
     launched: BTreeMap<u64, Instant>,
     latency_ms: Arc<AtomicU32>,
+    renewals: Renewals,
 }
 
 impl ControlClient {
@@ -58,10 +78,17 @@ impl ControlClient {
     pub fn start(address: Address, news: News) -> Self {
         let (requests, queue) = mpsc::channel(4);
         let latency_ms = Arc::new(AtomicU32::new(0));
-        let actor =
-            Actor { address, connection: None, news, launched: BTreeMap::new(), latency_ms: Arc::clone(&latency_ms) };
+        let renewals = Renewals::default();
+        let actor = Actor {
+            address,
+            connection: None,
+            news,
+            launched: BTreeMap::new(),
+            latency_ms: Arc::clone(&latency_ms),
+            renewals: renewals.clone(),
+        };
         tokio::spawn(actor.run(queue));
-        Self { requests, latency_ms }
+        Self { requests, latency_ms, renewals }
     }
 
     /// Sends a command and waits for its reply, whatever that says.
@@ -72,9 +99,18 @@ impl ControlClient {
         answer.await.map_err(|_| ConnectionError::Gone)?
     }
 
-    /// How long the latest circuit took to build, in milliseconds; `None` until one was seen to be built.
-    pub fn latency_ms(&self) -> Option<u32> {
-        Some(self.latency_ms.load(Ordering::Relaxed)).filter(|latency| *latency > 0)
+    /// What was heard of its circuits.
+    pub fn heard(&self) -> Heard {
+        Heard {
+            latency_ms: Some(self.latency_ms.load(Ordering::Relaxed)).filter(|latency| *latency > 0),
+            renewal: self.renewals.observed(),
+            renewed_at: self.renewals.since().unwrap_or_default(),
+        }
+    }
+
+    /// How far it has come with new circuits.
+    pub fn renewals(&self) -> &Renewals {
+        &self.renewals
     }
 }
 
@@ -134,6 +170,7 @@ impl Actor {
         self.news.doubt();
         self.connection = None;
         self.launched.clear();
+        self.renewals.lose();
     }
 
     /// Takes an event: measures circuits, and tells when it can mean something new.
@@ -146,7 +183,12 @@ impl Actor {
                     self.news.mention();
                 }
             }
-            None => self.news.tell(),
+            None => {
+                if line.text == NEWNYM_IS_DONE {
+                    self.renewals.said(Timestamp::now());
+                }
+                self.news.tell();
+            }
         }
     }
 

@@ -14,8 +14,10 @@
 //!   never start two tors for one instance.
 
 mod life;
+mod line;
 mod look;
 mod relays;
+mod renew;
 mod set;
 
 use std::collections::BTreeMap;
@@ -238,6 +240,10 @@ impl Tor for TorDriver {
 
     async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError> {
         life::clear_cache(self, name).await
+    }
+
+    async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError> {
+        renew::new_circuits(self, name).await
     }
 
     async fn write_torrc(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {

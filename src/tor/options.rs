@@ -9,6 +9,8 @@
 //!   that happens to be tor's default is compared as well.
 //! - `ExitNodes`, `SocksPort` and `SocksPolicy`, which are never in a torrc. While the exits are not known, the first
 //!   two are left as they are: nothing is opened, and nothing that works is closed.
+//! - `ExcludeExitNodes`, by which an instance avoids the exit that it has left: short, so that the long `ExitNodes` is the
+//!   same for all nodes with one wish.
 //! - Values that may be secret, by their digests: a running option may be known by nothing else.
 //! - Whatever else differs from the defaults (tor's own and those of a torrc-defaults file): nobody wants it, so it is
 //!   reset. tor itself adds nothing to `config-text` (measured on 0.4.9.11; also under `TestingTorNetwork`), except
@@ -53,6 +55,8 @@ pub struct OptionChange {
 pub const SOCKS_PORT: &str = "SocksPort";
 /// The option that names the exits.
 pub const EXIT_NODES: &str = "ExitNodes";
+/// The option that takes some of them away.
+pub const EXCLUDE_EXIT_NODES: &str = "ExcludeExitNodes";
 
 impl OptionChange {
     /// The exits that an instance used so far, where this change gives it others.
@@ -61,6 +65,11 @@ impl OptionChange {
             return None;
         }
         self.from.iter().flat_map(|list| list.split(',')).map(|exit| exit.parse().ok()).collect()
+    }
+
+    /// Whether this change says which exits are avoided, and nothing else.
+    pub fn avoids(&self) -> bool {
+        self.name == EXCLUDE_EXIT_NODES
     }
 
     /// Whether this change opens SOCKS ports, or moves them.
@@ -97,17 +106,30 @@ pub enum ExitChoice {
 
 /// A set of exits as the option that names them, which the instances of a pool share: it is long. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitNodes(Arc<RunningOptions>);
+pub struct ExitNodes {
+    option: Arc<RunningOptions>,
+    exits: Arc<BTreeSet<Fingerprint>>,
+}
 
 impl ExitNodes {
     /// Writes exits down; `None` for an empty set, which tor takes for any exit.
-    pub fn of(exits: &BTreeSet<Fingerprint>) -> Option<Self> {
-        let exits: Vec<String> = exits.iter().map(|fingerprint| format!("${fingerprint}")).collect();
+    pub fn of(exits: BTreeSet<Fingerprint>) -> Option<Self> {
         (!exits.is_empty()).then(|| {
-            let option = (EXIT_NODES.to_owned(), vec![exits.join(",")]);
-            Self(Arc::new(RunningOptions([option].into())))
+            let option = (EXIT_NODES.to_owned(), vec![relay_list(&exits)]);
+            Self { option: Arc::new(RunningOptions([option].into())), exits: Arc::new(exits) }
         })
     }
+
+    /// Whether none is left without these.
+    fn is_within(&self, others: &BTreeSet<Fingerprint>) -> bool {
+        self.exits.len() <= others.len() && self.exits.is_subset(others)
+    }
+}
+
+/// Writes relays as tor's options do.
+fn relay_list(relays: &BTreeSet<Fingerprint>) -> String {
+    let names: Vec<String> = relays.iter().map(|fingerprint| format!("${fingerprint}")).collect();
+    names.join(",")
 }
 
 impl ExitChoice {
@@ -120,8 +142,18 @@ impl ExitChoice {
             // The exits of before stay: a request that has come in already must not leave from others.
             Self::Unresolved | Self::Nothing => &LEFT,
             Self::Any => &ANY,
-            Self::Only(exits) => &exits.0,
+            Self::Only(exits) => &exits.option,
         }
+    }
+
+    /// The option that takes exits away for now; none where there are none, or where none would be left.
+    pub fn without(&self, avoided: &BTreeSet<Fingerprint>) -> RunningOptions {
+        let leaves_none = matches!(self, Self::Only(exits) if exits.is_within(avoided));
+        let mut options = RunningOptions::default();
+        if !avoided.is_empty() && !leaves_none {
+            options.0.insert(EXCLUDE_EXIT_NODES.to_owned(), vec![relay_list(avoided)]);
+        }
+        options
     }
 }
 

@@ -1,12 +1,13 @@
 //! The tor driver with real tor processes. The network is switched off (`DisableNetwork 1`), so nothing leaves this host.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use exitpool::desired::{ExitPolicy, Instance, InstanceName, Node, NodeName};
+use exitpool::desired::{ExitPolicy, Fingerprint, Instance, InstanceName, Node, NodeName};
 use exitpool::error::chain;
 use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
@@ -189,8 +190,8 @@ async fn every_option_reads_back_as_it_was_set() {
     let changes = options::difference(&unresolved, &fresh.options);
     assert_eq!(changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["SocksPolicy"]);
 
-    let exits = (0..500_u16).map(|index| format!("{index:040x}").parse().unwrap()).collect();
-    for choice in [ExitChoice::Only(ExitNodes::of(&exits).unwrap()), ExitChoice::Any] {
+    let exits: BTreeSet<Fingerprint> = (0..500_u16).map(|index| format!("{index:040x}").parse().unwrap()).collect();
+    for choice in [ExitChoice::Only(ExitNodes::of(exits.clone()).unwrap()), ExitChoice::Any] {
         let wanted = options::wanted(&instance, &choice, &torrc);
         let changes = options::difference(&wanted, &control(&driver, &instance.name).await.options);
         assert!(!changes.is_empty());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exitpool::desired::{Country, ExitPolicy, Fingerprint, Instance, InstanceName, Node, NodeName};
 use exitpool::error::chain;
-use exitpool::observe::{Control, Observation};
+use exitpool::observe::{Control, Observation, Renewal, RenewalStage};
 use exitpool::testnet::{Exit, Peer, Spec, Testnet};
 use exitpool::tor::driver::{TorDriver, TorSettings};
 use exitpool::tor::layout::Layout;
@@ -124,6 +124,7 @@ async fn walk(place: &Place) {
         assert_eq!(control.network_live, Some(true));
     }
 
+    use_new_circuits(place, &driver, &instance).await;
     lose_all_exits(&driver, &instance, &torrc, place.exits_in("de")).await;
 
     // Another daemon sees the same.
@@ -131,6 +132,43 @@ async fn walk(place: &Place) {
     grow(place, &driver, &instance.name).await;
     driver.destroy(&instance.name).await.unwrap();
     assert!(driver.observe().await.instances.is_empty());
+}
+
+/// New connections use new circuits, from another exit where the old one is avoided; the circuit of a download goes on.
+async fn use_new_circuits(place: &Place, driver: &TorDriver, instance: &Instance) {
+    let (name, socks) = (&instance.name, instance.nodes[0].socks);
+    const BYTES: u64 = 500_000;
+    let mut curl = tokio::process::Command::new("curl");
+    curl.args(["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{size_download}"]);
+    let url = format!("http://{}/slow?bytes={BYTES}&seconds=20", place.echo);
+    let download = curl.args(["--socks5-hostname", &socks.to_string(), &url]).output();
+    let renewing = async {
+        let carries = |seen: &TorObservation| control_of(seen, name).exit.is_some_and(|exit| exit.confirmed);
+        let old = control_of(&until(driver, carries).await, name).exit.unwrap().fingerprint;
+        let avoid = OptionChange { name: "ExcludeExitNodes".to_owned(), from: vec![], to: vec![format!("${old}")] };
+        driver.set_options(name, &[avoid]).await.unwrap();
+        driver.new_circuits(name).await.unwrap();
+        let renewed = |seen: &TorObservation| control_of(seen, name).exit.is_some();
+        let control = control_of(&until(driver, renewed).await, name);
+        assert_eq!(control.renewal, Renewal { done: 1, stage: RenewalStage::Idle });
+        let exit = control.exit.unwrap();
+        assert!(exit.fingerprint != old && !exit.confirmed, "{exit:?}");
+        let seen = place.seen_through(socks).await;
+        let here = place.exits.iter().find(|known| known.address.to_string() == seen).unwrap();
+        assert_ne!(here.fingerprint, old);
+
+        // tor does it at most every ten seconds; that is not waited for, and is heard of when it is done.
+        driver.new_circuits(name).await.unwrap();
+        let put_off = control_of(&driver.observe().await, name).renewal;
+        assert_eq!(put_off, Renewal { done: 1, stage: RenewalStage::Asked });
+        until(driver, |seen| control_of(seen, name).renewal.stage == RenewalStage::Said).await;
+        driver.new_circuits(name).await.unwrap();
+        assert_eq!(control_of(&driver.observe().await, name).renewal, Renewal { done: 2, stage: RenewalStage::Idle });
+        let open = OptionChange { name: "ExcludeExitNodes".to_owned(), from: vec![format!("${old}")], to: vec![] };
+        driver.set_options(name, &[open]).await.unwrap();
+    };
+    let (downloaded, ()) = tokio::join!(download, renewing);
+    assert_eq!(String::from_utf8(downloaded.unwrap().stdout).unwrap(), BYTES.to_string());
 }
 
 /// A tor that was left without a known exit builds circuits again as soon as it is given one.
@@ -187,7 +225,7 @@ fn assert_relays(place: &Place, relays: &Relays) {
 
 /// Opens the instance's port with these exits, and checks that tor runs as it was told.
 async fn give(driver: &TorDriver, instance: &Instance, torrc: &str, exits: BTreeSet<Fingerprint>) {
-    let wanted = options::wanted(instance, &ExitChoice::Only(ExitNodes::of(&exits).unwrap()), torrc);
+    let wanted = options::wanted(instance, &ExitChoice::Only(ExitNodes::of(exits.clone()).unwrap()), torrc);
     let running = control_of(&driver.observe().await, &instance.name).options;
     let changes = options::difference(&wanted, &running);
     driver.set_options(&instance.name, &changes).await.unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::circuits;
 use super::framing::Message;
+use super::{Heard, circuits};
 use crate::observe::{Bootstrap, Control};
 use crate::tor::options::RunningOptions;
 
@@ -44,15 +44,17 @@ impl<'a> Answers<'a> {
     }
 
     /// Writes what the answers say of circuits over what was known of them.
-    pub fn renew_circuits(&self, control: &mut Control, latency_ms: Option<u32>) {
+    pub fn renew_circuits(&self, control: &mut Control, heard: Heard) {
+        let Heard { latency_ms, renewal, renewed_at } = heard;
         control.circuit_established = self.get("status/circuit-established") == "1";
-        control.exit = circuits::exit(self.get("circuit-status"), self.get("stream-status"));
+        control.exit = circuits::exit(self.get("circuit-status"), self.get("stream-status"), &renewed_at);
         control.connections = self.get("stream-status").lines().filter(|line| !line.trim().is_empty()).count();
         control.latency_ms = latency_ms;
+        control.renewal = renewal;
     }
 
-    /// Everything else, put together with the options.
-    pub fn control(&self, options: RunningOptions, latency_ms: Option<u32>) -> Control {
+    /// Everything else, put together with the options and with what was heard.
+    pub fn control(&self, options: RunningOptions, heard: Heard) -> Control {
         let mut control = Control {
             version: self.get("version").split(' ').next().unwrap_or_default().to_owned(),
             options,
@@ -66,7 +68,7 @@ impl<'a> Answers<'a> {
             socks_listeners: words(self.get("net/listeners/socks")).filter_map(|word| word.parse().ok()).collect(),
             ..Control::default()
         };
-        self.renew_circuits(&mut control, latency_ms);
+        self.renew_circuits(&mut control, heard);
         control
     }
 }
@@ -134,8 +136,8 @@ mod tests {
         );
         let answers = Answers::of(&reply);
         assert_eq!(answers.pid(), Some(20170));
-        let control = answers.control(answers.options(), Some(7));
-        assert_eq!(control.version, "0.4.9.11");
+        let control = answers.control(answers.options(), Heard { latency_ms: Some(7), ..Heard::default() });
+        assert_eq!((control.version.as_str(), control.latency_ms), ("0.4.9.11", Some(7)));
         assert_eq!(control.bootstrap.progress, 85);
         assert_eq!(control.bootstrap.summary, "Finishing \"it\"");
         assert_eq!(control.bootstrap.warning.as_deref(), Some("No route"));

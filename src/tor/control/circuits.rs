@@ -53,25 +53,46 @@ fn is_internal(flags: &str) -> bool {
     flags.split(',').any(|flag| matches!(flag, "IS_INTERNAL" | "ONEHOP_TUNNEL"))
 }
 
-/// Finds the exit: of the newest circuit that carries a stream, or else of the newest one that could.
-pub fn exit(circuit_status: &str, stream_status: &str) -> Option<ObservedExit> {
+/// Finds the exit: of the newest circuit that carries a stream, or else of the newest one that could. Those from before
+/// `since` are passed over, since no new connection uses them.
+pub fn exit(circuit_status: &str, stream_status: &str, since: &str) -> Option<ObservedExit> {
     let carrying = carrying(stream_status);
-    let circuits = circuit_status.lines().filter_map(Circuit::parse);
-    let usable = circuits.filter(|circuit| circuit.for_exit && circuit.status == "BUILT");
+    let usable = for_exits(circuit_status).filter(|circuit| circuit.status == "BUILT" && circuit.created >= since);
     let newest =
         usable.max_by_key(|circuit| (carrying.contains(&circuit.id), circuit.created.to_owned(), circuit.id))?;
     Some(ObservedExit { fingerprint: newest.exit()?, confirmed: carrying.contains(&newest.id) })
 }
 
-/// The circuits that carry a stream. Where the streams go is passed over.
+/// The circuits from before a time that no stream is attached to, in whatever state.
+pub fn idle_before(circuit_status: &str, stream_status: &str, time: &str) -> Vec<u64> {
+    let attached: BTreeSet<u64> = streams(stream_status).map(|(_, circuit)| circuit).collect();
+    let idle = |circuit: &Circuit<'_>| circuit.created < time && !attached.contains(&circuit.id);
+    for_exits(circuit_status).filter(idle).map(|circuit| circuit.id).collect()
+}
+
+/// Whether there is a circuit that was begun at a time or later.
+pub fn has_one_since(circuit_status: &str, time: &str) -> bool {
+    for_exits(circuit_status).any(|circuit| circuit.created >= time)
+}
+
+/// The circuits that may carry a consumer's stream and are there, or on their way.
+fn for_exits(circuit_status: &str) -> impl Iterator<Item = Circuit<'_>> {
+    let is_gone = |circuit: &Circuit<'_>| matches!(circuit.status, "FAILED" | "CLOSED");
+    circuit_status.lines().filter_map(Circuit::parse).filter(move |circuit| circuit.for_exit && !is_gone(circuit))
+}
+
+/// The circuits that carry a stream.
 fn carrying(stream_status: &str) -> BTreeSet<u64> {
-    let circuit_of = |line: &str| {
+    let carries = |state: &str| matches!(state, "SENTCONNECT" | "SUCCEEDED");
+    streams(stream_status).filter(|(state, _)| carries(state)).map(|(_, circuit)| circuit).collect()
+}
+
+/// The streams' states and circuits; 0 stands for none. Where they go is passed over.
+fn streams(stream_status: &str) -> impl Iterator<Item = (&str, u64)> {
+    stream_status.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
-        let status = words.next()?;
-        matches!(status, "SENTCONNECT" | "SUCCEEDED").then_some(())?;
-        words.next()?.parse().ok()
-    };
-    stream_status.lines().filter_map(circuit_of).collect()
+        Some((words.next()?, words.next()?.parse().ok()?))
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +111,7 @@ mod tests {
     const GENERAL: &str = "BUILD_FLAGS=NEED_CAPACITY PURPOSE=GENERAL";
 
     fn found(circuits: &[String], streams: &str) -> Option<(char, bool)> {
-        let exit = exit(&circuits.concat(), streams)?;
+        let exit = exit(&circuits.concat(), streams, "")?;
         Some((exit.fingerprint.to_string().chars().next()?, exit.confirmed))
     }
 
@@ -105,6 +126,17 @@ mod tests {
         let circuits = [circuit(1, 'A', GENERAL), circuit(2, 'B', GENERAL)];
         assert_eq!(found(&circuits, "9 SUCCEEDED 1 192.0.2.1:443\n"), Some(('A', true)));
         assert_eq!(found(&circuits, "9 NEW 0 192.0.2.1:443\n"), Some(('B', false)));
+    }
+
+    #[test]
+    fn what_is_from_before_a_rotation_is_no_exit_and_idle_unless_a_stream_is_attached() {
+        let circuits = [circuit(1, 'A', GENERAL), circuit(2, 'B', GENERAL), circuit(3, 'C', GENERAL)].concat();
+        let streams = "9 SUCCEEDED 1 192.0.2.1:443\n10 DETACHED 2 192.0.2.1:443\n";
+        let of = |since: &str| exit(&circuits, streams, since).map(|exit| exit.confirmed);
+        assert_eq!((of(""), of("2026-01-01T00:00:03"), of("2026-01-01T00:00:04")), (Some(true), Some(false), None));
+        assert_eq!(idle_before(&circuits, streams, "2026-01-01T00:00:04"), [3]);
+        assert_eq!(idle_before(&circuits, "", "2026-01-01T00:00:03"), [1, 2]);
+        assert!(has_one_since(&circuits, "2026-01-01T00:00:03") && !has_one_since(&circuits, "2026-01-01T00:00:04"));
     }
 
     #[test]

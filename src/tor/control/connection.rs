@@ -12,7 +12,7 @@ use super::framing::{Framing, FramingError, Message};
 /// The events that can mean that there is something new to see.
 ///
 /// Not `STREAM`: it comes with every connection of every consumer, and names where it goes.
-const EVENTS: &str = "SETEVENTS STATUS_CLIENT CIRC CONF_CHANGED NETWORK_LIVENESS";
+const EVENTS: &str = "SETEVENTS STATUS_CLIENT CIRC CONF_CHANGED NETWORK_LIVENESS SIGNAL";
 
 /// How much is read at once, at least.
 const READ_BYTES: usize = 4 << 10;

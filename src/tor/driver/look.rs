@@ -141,7 +141,7 @@ async fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result
 async fn ask_circuits(session: &Session) -> Option<Seen> {
     let mut seen = session.seen()?;
     let reply = session.control.ask(CIRCUITS.to_owned(), LOOK_PATIENCE).await.ok().filter(Message::is_ok)?;
-    Answers::of(&reply).renew_circuits(&mut seen.control, session.control.latency_ms());
+    Answers::of(&reply).renew_circuits(&mut seen.control, session.control.heard());
     session.keep(Some(seen.clone()));
     Some(seen)
 }
@@ -239,7 +239,7 @@ async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String)
         return Err(Silence::because(why));
     }
     let options = ask_by_name(session, answers.options(), torrc, deadline).await?;
-    let control = answers.control(options, session.control.latency_ms());
+    let control = answers.control(options, session.control.heard());
     Ok((control, answers.get("consensus/valid-after").to_owned()))
 }
 

@@ -65,7 +65,7 @@ fn ports_open_only_with_the_exits() {
         assert_eq!(difference(&unresolved, &is), []);
     }
     let exit: Fingerprint = "000102030405060708090a0b0c0d0e0f10111213".parse().unwrap();
-    let resolved = wanted(&instance(None), &ExitChoice::Only(ExitNodes::of(&[exit].into()).unwrap()), torrc);
+    let resolved = wanted(&instance(None), &ExitChoice::Only(ExitNodes::of([exit].into()).unwrap()), torrc);
     let fresh = running(&[("SocksPort", &["0"]), ("ClientOnly", &["1"])]);
     let changes = difference(&resolved, &fresh);
     assert_eq!(

@@ -392,6 +392,35 @@ fn a_new_consensus_is_not_drift() {
 }
 
 #[test]
+fn an_exit_is_avoided_as_long_as_another_one_fits_and_new_circuits_come_after_it() {
+    let desired = Desired { pools: vec![pool("eu", 2, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let name: InstanceName = "eu-0".parse().unwrap();
+    let fit: Vec<_> =
+        world.control(&name).options.values("ExitNodes")[0].split(',').map(|it| it.parse().unwrap()).collect();
+    let steps = |world: &mut World| {
+        let steps = world.converge(&desired);
+        assert!(steps.iter().all(|step| step.object == Object::Instance("eu-0".parse().unwrap())));
+        steps.iter().map(|step| (step.cause, step.action == Action::NewCircuits)).collect::<Vec<_>>()
+    };
+    world.mandate.avoid = BTreeMap::from([(name.clone(), BTreeSet::from([fit[0]]))]);
+    world.mandate.renew = BTreeMap::from([(name.clone(), 0)]);
+    assert_eq!(steps(&mut world), [(Cause::Rotation, false), (Cause::Rotation, true)]);
+    assert_eq!(world.control(&name).options.values("ExcludeExitNodes"), [format!("${}", fit[0])]);
+
+    // Without any exit it would serve nobody.
+    world.mandate.avoid = BTreeMap::from([(name.clone(), fit.into_iter().collect())]);
+    assert_eq!(steps(&mut world), [(Cause::Rotation, false)]);
+    assert!(world.control(&name).options.values("ExcludeExitNodes").is_empty());
+
+    // What nobody has asked for is drift.
+    world.mandate.avoid.clear();
+    world.control(&name).options.set("ExcludeExitNodes", ["{de}"]);
+    assert_eq!(steps(&mut world), [(Cause::Drift, false)]);
+}
+
+#[test]
 fn exits_that_are_all_lost_close_a_node_and_open_it_again_when_they_are_back() {
     let desired = Desired { pools: vec![pool("eu", 1, 30_000, &["de"], true)], ..Desired::default() };
     let mut world = World::new(&COUNTRIES);

@@ -92,6 +92,7 @@ impl World {
             (Object::Instance(name), Action::WriteTorrc { torrc }) => {
                 self.instance(name).torrc = Observation::Present(TorrcDigest::of(torrc));
             }
+            (Object::Instance(name), Action::NewCircuits) => self.control(name).renewal.done += 1,
             (Object::Instance(name), Action::SetOptions { changes }) => {
                 let control = self.control(name);
                 for change in changes {
