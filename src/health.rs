@@ -208,6 +208,11 @@ impl Health {
         self.patients.iter().filter(|(_, patient)| is_stuck(patient)).map(|(name, _)| name).collect()
     }
 
+    /// The instances in trouble, by name.
+    pub fn in_trouble(&self) -> impl Iterator<Item = &InstanceName> {
+        self.patients.iter().filter(|(_, patient)| patient.trouble.is_some()).map(|(name, _)| name)
+    }
+
     /// What keeps all instances from using the network, where something does.
     pub fn incident(&self) -> Option<&Incident> {
         self.incident.as_ref()

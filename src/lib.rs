@@ -41,6 +41,7 @@ pub mod firewall;
 pub mod health;
 pub mod observe;
 pub mod plan;
+pub mod probe;
 pub mod reconcile;
 pub mod rollout;
 pub mod source;

@@ -9,18 +9,19 @@ pub mod history;
 pub mod memory;
 mod pacing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::apply::{self, Drivers, Outcome};
-use crate::desired::{Desired, ReconcilePolicy, SelfHeal};
+use crate::desired::{Desired, HealthPolicy, InstanceName, ReconcilePolicy, SelfHeal};
 use crate::health::{Examination, Health, Probes};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Observed, Visitor};
 use crate::plan::{Action, Applied, Care, Cause, Deletions, Mandate, Object, OnTrial, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
+use crate::tor::options::OptionChange;
 
 use backoff::Backoffs;
 use drains::Drains;
@@ -53,6 +54,19 @@ pub struct Wellbeing {
     /// How the latest probe through each of them went.
     pub probes: Probes,
     drains: Drains,
+    /// The instances whose `torrc` was changed while they ran, until when nobody can tell whether they still serve.
+    settling: BTreeMap<InstanceName, Timestamp>,
+}
+
+/// A change of a running tor may have no effect before the next circuit; so long it counts as not proven.
+const SETTLES_AFTER: Duration = Duration::from_secs(15);
+/// The same where instances are probed: the next probe tells, and is not waited for longer than this.
+const LONGEST_SETTLING: Duration = Duration::from_secs(60);
+
+/// How long a changed instance counts as not proven.
+fn settling(health: &HealthPolicy) -> Duration {
+    let probed = health.probe.as_ref().map(|probe| probe.every + probe.timeout);
+    probed.map_or(SETTLES_AFTER, |time| time.clamp(SETTLES_AFTER, LONGEST_SETTLING))
 }
 
 /// What one pass saw and did.
@@ -153,6 +167,7 @@ impl Reconciler {
     /// Takes in what was done about the health of the instances.
     fn take_in(&mut self, desired: &Desired, outcomes: &[Outcome], now: Timestamp) {
         let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
+        self.wellbeing.settling.retain(|_, until| now < *until);
         let instances = if outcomes.is_empty() { vec![] } else { desired.instances() };
         for step in done.map(|outcome| &outcome.step) {
             let Object::Instance(name) = &step.object else { continue };
@@ -160,6 +175,11 @@ impl Reconciler {
             match (&step.action, wanted) {
                 (Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. }, Some(wanted)) => {
                     self.wellbeing.health.restarted(wanted, now);
+                }
+                (Action::SetOptions { changes }, _)
+                    if step.cause == Cause::Change && changes.iter().any(OptionChange::is_of_torrc) =>
+                {
+                    self.wellbeing.settling.insert(name.clone(), now + settling(&desired.health));
                 }
                 (Action::ReconnectInstance { .. }, _) => self.wellbeing.health.repaired(name),
                 _ => {}
@@ -170,9 +190,11 @@ impl Reconciler {
 
     /// Puts into the mandate what the health of the instances asks for.
     fn heed(&mut self, desired: &Desired, now: Timestamp) {
-        let Wellbeing { health, drains, .. } = &self.wellbeing;
+        let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
         let drained = drains.over(desired.reconcile.drain_for, now);
-        self.mandate.care = Care { drained, ..health.care(desired, now) };
+        let settling = settling.iter().filter(|(_, until)| now < **until).map(|(name, _)| name.clone());
+        let unproven = health.in_trouble().cloned().chain(settling).collect();
+        self.mandate.care = Care { drained, unproven, ..health.care(desired, now) };
         for (name, before) in health.renewals() {
             self.mandate.renew.entry(name.clone()).or_insert(before);
         }
@@ -183,8 +205,9 @@ impl Reconciler {
 
     /// When something has to be looked at again, though nothing may have happened.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let Wellbeing { health, drains, .. } = &self.wellbeing;
-        [self.backoffs.next(now), health.next(now), drains.next(now)].into_iter().flatten().min()
+        let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
+        let settled = settling.values().filter(|until| **until > now).min().copied();
+        [self.backoffs.next(now), health.next(now), drains.next(now), settled].into_iter().flatten().min()
     }
 
     /// Says in a pass that it has put a change of the guard on trial: that is not done until it is kept.

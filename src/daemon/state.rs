@@ -9,11 +9,12 @@ use tokio::sync::watch;
 
 use crate::apply::{Drivers, Outcome};
 use crate::audit::{Audit, Record};
-use crate::desired::{Desired, DriverChoice, Revision};
+use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::firewall::{self, Firewall};
 use crate::observe::Observed;
 use crate::plan::{Mandate, Object, Plan, TakeBack};
+use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
 use crate::rollout::{self, Orders, Retreat};
 use crate::status::metrics::Metrics;
@@ -29,7 +30,7 @@ use super::revisions::{InForce, Revisions, Watched};
 use super::settings::Settings;
 use super::socket::{Report, Request, Verb};
 use super::trying::Trying;
-use super::wake::Wakeups;
+use super::wake::{self, Wakeups};
 
 /// How long a source that cannot be watched is left alone between two looks.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub(super) struct State {
     converged: Option<Revision>,
     rollbacks: Rollbacks,
     trying: Trying,
+    prober: Prober,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
@@ -64,6 +66,8 @@ impl State {
             geoip6: settings.geoip6.clone(),
         });
         let trying = Trying::new(&settings.runtime_dir, wakeups);
+        let probed = wakeups.clone();
+        let prober = Prober::new(move || probed.wake(wake::Cause::Probe));
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
@@ -89,6 +93,7 @@ impl State {
             converged: None,
             rollbacks: Rollbacks::default(),
             trying,
+            prober,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
@@ -200,7 +205,9 @@ impl State {
         self.reconciler.mandate = Mandate { on_trial, ..mandate };
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         self.set_terms(&desired);
+        self.reconciler.wellbeing.probes = self.prober.probes();
         let mut pass = self.reconciler.pass(&desired).await;
+        self.prober.follow(desired.health.probe.as_ref(), &targets(&desired, &pass.observed));
         if let Some(on_trial) = self.trying.judge(self.revisions.fetching()) {
             self.reconciler.put_on_trial(&desired, &mut pass, on_trial);
         }
@@ -303,6 +310,7 @@ impl State {
             failures: &failures,
             findings: &findings,
             incident: health.incident(),
+            probes: &self.reconciler.wellbeing.probes,
             driver: self.reconciler.drivers.firewall.name(),
             server_addresses: &self.addresses,
             suspended: suspended.as_ref(),
@@ -342,6 +350,20 @@ fn open_audit(settings: &Settings) -> Option<Audit> {
     Audit::open(&settings.state_dir.join("audit.sqlite"))
         .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
         .ok()
+}
+
+/// The instances that can be probed: bootstrapped, and listening for their first node.
+fn targets(desired: &Desired, observed: &Observed) -> Vec<Target> {
+    if desired.health.probe.is_none() {
+        return Vec::new();
+    }
+    let target = |instance: desired::Instance| {
+        let control = observed.instances.get(&instance.name)?.control.present()?;
+        let is_up = control.bootstrap.progress == 100 && control.listens_for(&instance);
+        let socks = instance.nodes.first().filter(|_| is_up)?.socks;
+        Some(Target { name: instance.name, socks })
+    };
+    desired.instances().into_iter().filter_map(target).collect()
 }
 
 /// What the status tells of a suspension.

@@ -26,7 +26,7 @@ pub enum When {
 }
 
 /// All of them, in the order of the file format.
-pub const GAPS: [Gap; 8] = [
+pub const GAPS: [Gap; 7] = [
     Gap { path: "pools[].rotate_every", when: When::Set, missing: "nodes change their exit when tor does" },
     Gap {
         path: "pools[].nodes_per_instance",
@@ -36,7 +36,6 @@ pub const GAPS: [Gap; 8] = [
     Gap { path: "pools[].exits.distinct", when: When::IsNot("false"), missing: "two nodes may leave from one address" },
     Gap { path: "pools[].exits.avoid_shared_subnet", when: When::Set, missing: "two nodes may leave from one subnet" },
     Gap { path: "access.rate_limit", when: When::Set, missing: "clients of the page are not limited" },
-    Gap { path: "health", when: When::Set, missing: "nodes are judged by tor's own word alone" },
     Gap { path: "alerts", when: When::Set, missing: "nobody is told anything" },
     Gap { path: "exports", when: When::Set, missing: "no list can be downloaded" },
 ];

@@ -45,6 +45,8 @@ pub(super) struct Patient {
     pub(super) repair: Option<Repair>,
     /// When it was checked last, or was first seen like this.
     checked: Option<Timestamp>,
+    /// Since when it is in trouble.
+    troubled_since: Option<Timestamp>,
     /// Since when it has had no trouble.
     well_since: Option<Timestamp>,
     /// How often it had used new circuits, when it was told to.
@@ -65,6 +67,7 @@ impl Patient {
             failures: 0,
             repair: None,
             checked: None,
+            troubled_since: None,
             well_since: None,
             renewed: None,
             avoided: BTreeSet::new(),
@@ -91,8 +94,9 @@ impl Patient {
         let Some(trouble) = trouble else { return self.is_well(now, probed) };
         self.well_since = None;
         let is_same = self.trouble.as_ref().is_some_and(|before| trouble.is_as(before));
-        let hangs = trouble == Trouble::Hangs;
-        if excused && !hangs {
+        let begun = probed.filter(|_| matches!(trouble, Trouble::Probe(_))).map_or(now, |probed| probed.at);
+        let since_when = *self.troubled_since.get_or_insert(begun);
+        if excused && trouble != Trouble::Hangs || self.may_be_all(exam, &trouble, since_when) {
             self.repair = None;
             (self.trouble, self.checked) = (Some(trouble), Some(now));
             return;
@@ -109,6 +113,16 @@ impl Patient {
             self.checked = Some(now);
         }
         self.trouble = Some(trouble);
+    }
+
+    /// Whether it may well be the trouble of all, who have not noticed it yet: one other has to have passed its probe
+    /// since, where others are probed.
+    fn may_be_all(&self, exam: &Examination<'_>, trouble: &Trouble, since_when: Timestamp) -> bool {
+        let says_so = super::control(exam, &self.wished).is_some_and(|control| control.network_live == Some(false));
+        let is_alone = exam.observed.instances.len() < 2;
+        let is_doubtful = says_so || matches!(trouble, Trouble::Probe(_)) && !is_alone;
+        let others = exam.probes.iter().filter(|(name, _)| **name != self.wished.name).map(|(_, probed)| probed);
+        is_doubtful && !others.into_iter().any(|probed| probed.outcome.is_ok() && probed.at >= since_when)
     }
 
     /// Takes a rung, or the next one where it cannot be taken.
@@ -148,6 +162,7 @@ impl Patient {
     fn is_well(&mut self, now: Timestamp, probed: Option<&Probed>) {
         let since_when = *self.well_since.get_or_insert(now);
         self.trouble = None;
+        self.troubled_since = None;
         self.repair = None;
         self.renewed = None;
         let is_new = |probed: &Probed| self.checked.is_none_or(|checked| probed.at > checked);

@@ -132,6 +132,7 @@ fn an_exit_that_does_not_serve_is_left_alone_for_a_while() {
     for rung in [Rung::NewCircuits, Rung::AvoidExit] {
         ward.now += SignedDuration::from_secs(60);
         ward.probe(0, Err("no answer"));
+        ward.probe(1, Ok(()));
         assert_eq!(ward.after(0), asked("eu-0", rung));
     }
     let avoided = |ward: &Ward| ward.health.avoided(ward.now).map(|(_, exits)| exits).collect::<Vec<_>>();
@@ -201,6 +202,30 @@ fn a_network_that_is_down_is_one_incident_and_nobody_is_restarted() {
     }
     ward.after(1);
     assert!(ward.health.incident().is_none());
+}
+
+#[test]
+fn one_that_fails_first_is_not_restarted_before_another_one_was_asked() {
+    let mut ward = Ward::of(3);
+    ward.probe(1, Ok(()));
+    ward.probe(2, Ok(()));
+    for _ in 0..9 {
+        ward.now += SignedDuration::from_secs(20);
+        ward.probe(0, Err("no answer"));
+        assert_eq!(ward.after(1), [], "the others passed before it failed");
+    }
+    ward.probe(2, Ok(()));
+    ward.now += SignedDuration::from_secs(20);
+    ward.probe(0, Err("no answer"));
+    assert_eq!(ward.after(1), asked("eu-0", Rung::NewCircuits));
+
+    // Without a probe, tor's own word that the network is down is believed.
+    let mut ward = Ward::of(3);
+    ward.control(0).circuit_established = false;
+    ward.control(0).network_live = Some(false);
+    assert!((0..9).all(|_| ward.after(60).is_empty()));
+    ward.control(0).network_live = Some(true);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
 }
 
 #[test]
@@ -284,9 +309,13 @@ fn each_probe_that_fails_is_a_check_and_one_that_passes_clears_the_record() {
     ward.probe(0, Ok(()));
     ward.after(1);
     ward.probe(0, Err("no answer"));
+    ward.probe(1, Ok(()));
     ward.after(0);
     assert_eq!(ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()].failures, 1);
-    ward.probe(1, Err("no answer"));
-    ward.after(1);
+    for _ in 0..9 {
+        ward.probe(0, Err("no answer"));
+        ward.probe(1, Err("no answer"));
+        assert_eq!(ward.after(20), []);
+    }
     assert_eq!(ward.health.incident().unwrap().cause, Outage::ProbeFails);
 }

@@ -17,6 +17,8 @@ pub struct Care {
     pub held_down: BTreeMap<InstanceName, HeldDown>,
     /// The instances whose connections have had `reconcile.drain_for`.
     pub drained: BTreeSet<InstanceName>,
+    /// The instances that do not count as available: in trouble, or changed so lately that nobody can tell.
+    pub unproven: BTreeSet<InstanceName>,
 }
 
 /// A repair of an instance that does not serve.
@@ -54,7 +56,12 @@ pub struct HeldDown {
 
 impl Care {
     /// No care at all.
-    pub const NONE: Self = Self { repairs: BTreeMap::new(), held_down: BTreeMap::new(), drained: BTreeSet::new() };
+    pub const NONE: Self = Self {
+        repairs: BTreeMap::new(),
+        held_down: BTreeMap::new(),
+        drained: BTreeSet::new(),
+        unproven: BTreeSet::new(),
+    };
 }
 
 impl Rung {

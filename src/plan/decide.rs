@@ -12,6 +12,7 @@
 mod guard;
 mod leaving;
 mod repair;
+mod rolling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
 use leaving::Parting;
+use rolling::Rolled;
 
 use super::applied::Applied;
 use super::care::HeldDown;
@@ -122,23 +124,6 @@ impl Deciding<'_> {
         }
     }
 
-    /// How many ready instances may be made unavailable now.
-    ///
-    /// Those that were ready once and are not now count against it; those that are still to come do not.
-    fn replacement_budget(&self, members: &[&desired::Instance]) -> usize {
-        let percent = usize::from(self.wish.desired.reconcile.max_unavailable_percent);
-        let allowed = (members.len() * percent / 100).max(1);
-        let unavailable = members
-            .iter()
-            .filter(|instance| self.wish.applied.knows(&instance.name) && !self.is_ready(instance))
-            .count();
-        allowed.saturating_sub(unavailable)
-    }
-
-    fn is_ready(&self, instance: &desired::Instance) -> bool {
-        self.observed.instances.get(&instance.name).is_some_and(|seen| seen.serves(instance))
-    }
-
     fn instance(&mut self, wanted: &desired::Instance, seen: &Instance, budget: &mut usize) {
         let object = Object::Instance(wanted.name.clone());
         if let Some(why) = seen.unknown() {
@@ -187,11 +172,8 @@ impl Deciding<'_> {
         let differences = options::difference_to_all(&parts, &control.options);
         let changes = self.allowed(wanted, differences);
 
-        let frozen: Vec<String> = changes
-            .iter()
-            .filter(|change| options::settable(&change.name) == Settable::AtStart)
-            .map(ToString::to_string)
-            .collect();
+        let at_start = changes.iter().filter(|change| options::settable(&change.name) == Settable::AtStart);
+        let frozen: Vec<String> = at_start.map(ToString::to_string).chain(self.other_version(control)).collect();
         let object = Object::Instance(wanted.name.clone());
         if !frozen.is_empty() {
             // What has to close does not wait until the turn of its node has come.
@@ -201,12 +183,18 @@ impl Deciding<'_> {
             }
             return self.replace(wanted, rendered.text.clone(), frozen, budget);
         }
-        if seen.torrc.present() != Some(&rendered.digest) {
+        let (rolled, changes) = self.rolled(wanted, changes, budget);
+        if rolled == Rolled::Waits {
+            self.wait(&wanted.name, WaitReason::MaxUnavailable);
+        } else if seen.torrc.present() != Some(&rendered.digest) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
             self.step(object.clone(), self.cause(wanted), action);
         }
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
+        }
+        if rolled == Rolled::Waits {
+            return;
         }
         let before = self.wish.mandate.renew.get(&wanted.name);
         if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
@@ -236,22 +224,6 @@ impl Deciding<'_> {
         } else if !control.circuit_established && control.listens_for(wanted) {
             self.wait(&wanted.name, WaitReason::Circuit);
         }
-    }
-
-    fn replace(&mut self, wanted: &desired::Instance, torrc: String, differences: Vec<String>, budget: &mut usize) {
-        if self.is_ready(wanted) {
-            let Some(left) = budget.checked_sub(1) else {
-                return self.wait(&wanted.name, WaitReason::MaxUnavailable);
-            };
-            *budget = left;
-        }
-        let cause = self.cause(wanted);
-        let action = match self.parting(&wanted.name) {
-            Parting::Wait(connections) => return self.wait(&wanted.name, WaitReason::Draining { connections }),
-            Parting::Drain => Action::DrainInstance { differences },
-            Parting::Go => Action::ReplaceInstance { torrc, differences },
-        };
-        self.step(Object::Instance(wanted.name.clone()), cause, action);
     }
 
     /// Chooses the exits of a running instance, and says why where that cannot be done.

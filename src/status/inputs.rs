@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Reason, Status};
 use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
-use crate::health::{Finding, Incident};
+use crate::health::{Finding, Incident, Probes};
 use crate::observe::Observed;
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
@@ -36,6 +36,8 @@ pub struct Inputs<'a> {
     pub failures: &'a Failures,
     /// The instances that are in trouble.
     pub findings: &'a BTreeMap<InstanceName, Finding>,
+    /// How the latest probe through each instance went.
+    pub probes: &'a Probes,
     /// What keeps all instances from using the network, where something does.
     pub incident: Option<&'a Incident>,
     /// The firewall driver in use.

@@ -1,16 +1,20 @@
 //! The nodes: what each one does, and why it does not do more.
 
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+
+use view::{Left, View};
 
 use super::conditions::Verdict;
 use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
-use crate::desired::{self, Country, Fingerprint, InstanceName, NodeName, PoolName};
-use crate::health::{Finding, Incident, Trouble};
-use crate::observe::{self, Bootstrap, Control, Observation, Process};
-use crate::plan::step::{Cause, Object};
-use crate::plan::{Block, BlockReason, Plan, WaitReason};
+use crate::desired::{self, Country, Fingerprint, NodeName, PoolName};
+use crate::health::Probed;
+use crate::observe::{Bootstrap, Control, Observation, Process};
+use crate::plan::WaitReason;
+use crate::plan::step::Cause;
 
 /// One node.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,12 +33,14 @@ pub struct NodeStatus {
     pub countries: BTreeSet<Country>,
     /// The exit that its connections leave from, where it is known.
     pub exit: Option<ExitStatus>,
-    /// How long its latest circuit took to build, in milliseconds.
+    /// How long its latest probe took, where it passed, and else its latest circuit to build, in milliseconds.
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
     /// How often its process has become another one since the daemon started.
     pub restarts: u64,
+    /// How the latest probe through it went, where it was probed.
+    pub probed: Option<Probed>,
     /// The tor process that serves it.
     pub instance: InstanceStatus,
     /// The conditions: `Ready`, and `Drifted` while it is.
@@ -113,19 +119,6 @@ impl NodeState {
     }
 }
 
-/// What is known about one instance, gathered for the nodes it serves.
-struct View<'a> {
-    object: Object,
-    observed: Option<&'a observe::Instance>,
-    failure: Option<&'a super::Failure>,
-    block: Option<&'a Block>,
-    wait: Option<&'a WaitReason>,
-    finding: Option<&'a Finding>,
-    incident: Option<&'a Incident>,
-    causes: Vec<(Cause, String)>,
-    suspended: bool,
-}
-
 /// Makes the status of every node that desired asks for.
 pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
     let before: BTreeMap<&NodeName, &NodeStatus> = inputs
@@ -143,81 +136,6 @@ pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
             instance.nodes.iter().map(made).collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// The plan that was left, by object.
-struct Left<'a> {
-    blocks: BTreeMap<&'a Object, &'a Block>,
-    waits: BTreeMap<&'a Object, &'a WaitReason>,
-    causes: BTreeMap<&'a Object, Vec<(Cause, String)>>,
-}
-
-impl<'a> Left<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        let mut causes: BTreeMap<&Object, Vec<(Cause, String)>> = BTreeMap::new();
-        for step in plan.decided() {
-            causes.entry(&step.object).or_default().push((step.cause, step.action.to_string()));
-        }
-        Self {
-            blocks: plan.blocked.iter().map(|block| (&block.object, block)).collect(),
-            waits: plan.waiting.iter().map(|wait| (&wait.object, &wait.reason)).collect(),
-            causes,
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    fn of(inputs: &Inputs<'a>, left: &Left<'a>, name: &InstanceName) -> Self {
-        let object = Object::Instance(name.clone());
-        Self {
-            observed: inputs.observed.instances.get(name),
-            failure: inputs.failures.get(&object),
-            block: left.blocks.get(&object).copied(),
-            wait: left.waits.get(&object).copied(),
-            finding: inputs.findings.get(name),
-            incident: inputs.incident,
-            causes: left.causes.get(&object).cloned().unwrap_or_default(),
-            suspended: inputs.suspended.is_some() || inputs.suspended_pools.contains_key(name.pool()),
-            object,
-        }
-    }
-
-    fn control(&self) -> Option<&'a Control> {
-        self.observed.and_then(|instance| instance.control.present())
-    }
-
-    /// Why nobody can tell what the instance does, where that is so.
-    fn unknown(&self) -> Option<&'a str> {
-        let observed = self.observed.and_then(|instance| instance.process.unknown().or(instance.control.unknown()));
-        observed.or_else(|| match self.block.map(|block| &block.reason) {
-            Some(BlockReason::Unknown(why)) => Some(why.as_str()),
-            _ => None,
-        })
-    }
-
-    /// What is wrong with it, as far as its checks can tell.
-    fn unwell(&self, control: &Control) -> Option<Verdict> {
-        let finding = self.finding?;
-        if let Some(incident) = self.incident {
-            return Some(Verdict::no(Reason::NetworkDown, format!("{}; {incident}", finding.trouble)));
-        }
-        let is_probe = matches!(finding.trouble, Trouble::Probe(_));
-        let warning = control.bootstrap.warning.as_ref().map(|warning| format!("; tor warns: {warning}"));
-        let message = format!("{finding}{}", warning.unwrap_or_default());
-        (is_probe || finding.failures > 0).then(|| Verdict::no(Reason::HealthCheckFailed, message))
-    }
-
-    /// What it needs and cannot have, where that is so.
-    fn blocked(&self) -> Option<&'a Block> {
-        self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
-    }
-
-    /// What a step does that is left, other than for a new consensus or a rotation, under which the node serves on.
-    fn step_left(&self) -> Option<(Cause, &str)> {
-        let serves_on = |cause: &Cause| matches!(cause, Cause::Consensus | Cause::Rotation);
-        let (cause, sentence) = self.causes.iter().find(|(cause, _)| !serves_on(cause))?;
-        Some((*cause, sentence))
-    }
 }
 
 /// Whether an instance is known to serve at an address.
@@ -328,12 +246,20 @@ fn node_status(
         serving: view.finding.is_none() && view.control().is_some_and(|control| serves(control, node.socks)),
         countries: instance.countries.clone(),
         exit: view.control().and_then(|control| exit(inputs, control)),
-        latency_ms: view.control().and_then(|control| control.latency_ms),
+        latency_ms: latency(view),
         rotations: before.map_or(0, |before| before.rotations),
         restarts: restarts(view, before),
+        probed: view.probed.cloned(),
         instance: instance_status(view, before),
         conditions: conditions.map(|(kind, verdict)| verdict.condition(kind, previous, inputs.now)).collect(),
     }
+}
+
+/// How long a request through it takes, as far as that was measured.
+fn latency(view: &View<'_>) -> Option<u32> {
+    let control = view.control()?;
+    let probed = view.probed.and_then(|probed| probed.outcome.as_ref().ok());
+    probed.map(|answer| answer.latency_ms).or(control.latency_ms)
 }
 
 /// Looks an exit up in the consensus.

@@ -4,6 +4,7 @@
 //! Null means that nobody knows.
 
 mod orders;
+mod probe;
 mod schema;
 
 use std::net::IpAddr;
@@ -11,6 +12,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use probe::ProbeDocument;
 
 use super::condition::{ConditionStatus, ConditionType};
 use super::drift::Repair;
@@ -125,8 +128,10 @@ pub struct NodeDocument {
     pub countries: Vec<String>,
     /// The exit that its connections leave from; null until a circuit is built.
     pub exit: Option<ExitDocument>,
-    /// How long its latest circuit took to build, in milliseconds.
+    /// How long its latest probe took, where it passed, and else its latest circuit to build, in milliseconds.
     pub latency_ms: Option<u32>,
+    /// How the latest probe through it went; null where there was none.
+    pub probe: Option<ProbeDocument>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
     /// How often its process has become another one since the daemon started.
@@ -294,6 +299,7 @@ impl From<&NodeStatus> for NodeDocument {
                 fingerprint: exit.fingerprint.to_string(),
             }),
             latency_ms: node.latency_ms,
+            probe: node.probed.as_ref().map(ProbeDocument::from),
             rotations: node.rotations,
             restarts: node.restarts,
             instance: InstanceDocument {

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 29] = [
+const ROOMS: [(&str, &[&str]); 30] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -42,6 +42,8 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
     ("status", &["error", "desired", "observe", "plan", "health", "rollout", "firewall::model"]),
+    // A request of our own through a node.
+    ("probe", &["error", "desired", "health"]),
     // One pass.
     (
         "reconcile",
@@ -50,6 +52,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "sys",
             "desired",
             "tor::layout",
+            "tor::options",
             "observe",
             "plan",
             "health",
@@ -78,6 +81,7 @@ const ROOMS: [(&str, &[&str]); 29] = [
             "apply",
             "status",
             "trial",
+            "probe",
             "reconcile",
         ],
     ),

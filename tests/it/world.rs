@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, PoolName, Revision};
 use super::firewall::model::Guard;
-use super::health::{Finding, Incident};
+use super::health::{Finding, Incident, Probes};
 use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
 };
@@ -32,6 +32,7 @@ pub struct World {
     pub failures: Failures,
     pub findings: BTreeMap<InstanceName, Finding>,
     pub incident: Option<Incident>,
+    pub probes: Probes,
     pub driver: &'static str,
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
@@ -79,6 +80,7 @@ impl World {
             failures: Failures::new(),
             findings: BTreeMap::new(),
             incident: None,
+            probes: BTreeMap::new(),
             driver: "nftables",
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
@@ -140,6 +142,7 @@ impl World {
             failures: &self.failures,
             findings: &self.findings,
             incident: self.incident.as_ref(),
+            probes: &self.probes,
             driver: self.driver,
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),

@@ -434,3 +434,50 @@ fn exits_that_are_all_lost_close_a_node_and_open_it_again_when_they_are_back() {
     }
     assert_eq!(world.control(&"eu-0".parse().unwrap()).socks_listeners.len(), 1);
 }
+
+#[test]
+fn another_torrc_is_tried_on_a_few_also_where_tor_takes_it_at_run_time() {
+    let mut desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["60".to_owned()]);
+    let (touched, waiting) = touched(&world.plan(&desired));
+    assert_eq!((touched.len(), waiting), (2, 6));
+    world.plan(&desired).steps.iter().for_each(|step| world.carry_out(step));
+    world.mandate.care.unproven = touched;
+    assert_eq!(self::touched(&world.plan(&desired)), (BTreeSet::new(), 6), "nobody can tell yet whether they serve");
+    world.mandate.care.unproven.clear();
+    assert_eq!(self::touched(&world.plan(&desired)).1, 4);
+    world.converge(&desired);
+
+    // Who may come in is not left open until its turn.
+    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["90".to_owned()]);
+    desired.access.socks = ["198.51.100.0/24".parse().unwrap()].into();
+    let plan = world.plan(&desired);
+    let closes = plan.steps.iter().filter(|step| step.to_string().contains("SocksPolicy")).count();
+    assert_eq!((closes, self::touched(&plan).1), (8, 6), "{plan:#?}");
+}
+
+/// The instances that a plan has steps for, and how many wait for their turn.
+fn touched(plan: &Plan) -> (BTreeSet<InstanceName>, usize) {
+    let name = |step: &Step| match &step.object {
+        Object::Instance(name) => Some(name.clone()),
+        Object::Guard => None,
+    };
+    (plan.steps.iter().filter_map(name).collect(), plan.waiting.len())
+}
+
+#[test]
+fn another_tor_program_is_rolled_over_a_pool() {
+    let desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let Observation::Present(program) = &mut world.observed.tor else { panic!("there is one") };
+    program.version = "0.4.9.12".to_owned();
+    let plan = world.plan(&desired);
+    assert_eq!(touched(&plan).0.len(), 2);
+    let words = "it runs tor 0.4.9.11, and 0.4.9.12 is installed";
+    assert!(plan.steps.iter().all(|step| step.cause == Cause::Drift && step.to_string().contains(words)), "{plan:#?}");
+    world.observed.tor = Observation::Unknown("it is too old".to_owned());
+    assert!(world.plan(&desired).is_converged(), "what runs is left alone while nothing better is there");
+}

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use exitpool::cli::demo::stage::kill_pid;
+use exitpool::cli::demo::stage::{finished, kill_pid};
 use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 use tokio::process::Child;
 
-use super::stage::{Host, condition, document, nodes, pids, pool, reachable, ready};
+use super::stage::{EXITPOOL, Host, condition, document, nodes, pids, pool, reachable, ready};
 
 /// A pool of American exits, with more settings behind it.
 fn americans(size: u16, more: &str) -> String {
@@ -93,28 +93,57 @@ async fn a_tor_that_hangs_is_told_from_one_that_is_unknown_and_is_restarted() {
     host.strike().await;
 }
 
+/// Asks the echo server every few seconds, through every node.
+const PROBED: &str = "health: {restart_after: 2, probe: {url: 'http://10.3.0.1/', every: 3s, timeout: 3s}}\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_gone_is_one_incident_and_no_restart() {
-    let Some(mut host) = Host::start("gone", &americans(3, "health: {restart_after: 1}\n")).await else { return };
+    let Some(mut host) = Host::start("gone", &americans(3, PROBED)).await else { return };
     let before = pids(&host.converged(3).await);
-    host.sh("nft add table inet cut; nft add chain inet cut out '{ type filter hook output priority 0; }'; \
-             nft add rule inet cut out ip daddr 10.0.0.0/8 drop")
-        .await;
-    // What stands is cut by the lack of answers in its own time: circuits are closed by hand, so that new ones are tried.
-    for node in before.keys() {
-        let stray = host.instance_file(node, "control");
-        assert!(stray.exists());
-    }
+    let drop_all = "nft add table inet cut; nft add chain inet cut out '{ type filter hook output priority 0; }'; \
+                    nft add rule inet cut out ip daddr 10.0.0.0/8 drop";
+    host.sh(drop_all).await;
     let is_incident = |report: &Report| condition(report, "Healthy").1 == "NetworkDown";
     let report = host.sees("one incident", is_incident).await;
     assert!(condition(&report, "Healthy").2.contains("all 3 tors"), "{:?}", condition(&report, "Healthy"));
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(host.metric("tor_nodes_up").await, 0.0);
+    // Long enough for many checks to fail, each of which would be a restart.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     let report = host.report().await.unwrap();
-    assert!(is_incident(&report) && pids(&report) == before && restarts(&report) == 0, "{report:#?}");
+    assert!(is_incident(&report), "{:?}", condition(&report, "Healthy"));
+    assert_eq!((pids(&report), restarts(&report)), (before.clone(), 0));
 
     host.sh("nft delete table inet cut").await;
     let report = host.converged(3).await;
     assert_eq!((pids(&report), restarts(&report)), (before, 0));
+    host.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_sees_what_a_consumer_would_see() {
+    let Some(mut host) = Host::start("probe", &americans(2, PROBED)).await else { return };
+    host.converged(2).await;
+    let probed = |report: &Report| nodes(report).values().all(|node| node["probe"]["passed"] == true);
+    let report = host.sees("two probes", probed).await;
+    let addresses: Vec<String> = host
+        .network()
+        .exits()
+        .iter()
+        .filter(|exit| exit.country.to_string() == "us")
+        .map(|exit| exit.address.to_string())
+        .collect();
+    for node in nodes(&report).values() {
+        let seen = node["probe"]["seen_ip"].as_str().unwrap().to_owned();
+        assert!(addresses.contains(&seen), "{seen} of {addresses:?}");
+        assert_eq!(node["probe"]["latency_ms"], node["latency_ms"]);
+    }
+    assert!(host.metric("tor_node_latency_ms{node=\"us-0\"}").await > 0.0);
+
+    // A page that is not there is no success, though everybody sees the same: it is one incident.
+    host.commits(&americans(2, &PROBED.replace("10.3.0.1/", "10.3.0.1/elsewhere"))).await;
+    let report = host.sees("probes that fail", |report| condition(report, "Healthy").1 == "NetworkDown").await;
+    assert!(readiness(&report, "us-0").2.contains("it was answered 404"), "{:?}", readiness(&report, "us-0"));
+    assert_eq!(restarts(&report), 0);
     host.strike().await;
 }
 
@@ -138,8 +167,10 @@ async fn a_node_that_ends_over_and_over_is_held_down_and_says_so() {
     let report = host.sees("a node that is held down", |report| readiness(report, "us-0").1 == "HeldDown").await;
     assert_eq!((nodes(&report)["us-0"]["state"].as_str().unwrap(), restarts(&report)), ("failed", 5));
     assert_eq!(pids(&report)["us-1"], steady);
-    let (_, told, _) = host.verb("nodes", &[]).await;
-    assert!(told.contains("held down until"), "{told}");
+    let mut told = host.network().command(EXITPOOL);
+    let told = told.arg("nodes").arg("--runtime-dir").arg(host.runtime_dir()).output().await.unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("held down"), "{told}");
 
     // Another wish is another case.
     host.commits(&document(&pool("us", 2, "us", 30_100))).await;
@@ -170,5 +201,103 @@ async fn a_damaged_directory_cache_is_a_bootstrap_like_any_other() {
     host.start_daemon().unwrap();
     host.sees("another process", |report| pids(report).get("us-1").is_some_and(|now| *now != pid)).await;
     host.converged(3).await;
+    host.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_keeps_nodes_from_serving_goes_no_further() {
+    let with = |torrc: &str| {
+        let pool = format!(
+            "  - {{name: us, size: 4, countries: [us], listen: 0.0.0.0, socks_port: 30000, torrc: {{{torrc}}}}}\n"
+        );
+        document(&pool) + PROBED
+    };
+    let Some(mut host) = Host::start("roll", &with("MaxCircuitDirtiness: 600")).await else { return };
+    let before = pids(&host.converged(4).await);
+    // tor takes it at run time, and can reach no relay any more.
+    host.commits(&with("ReachableAddresses: 'reject *:*'")).await;
+    let report =
+        host.sees("a change that has stopped", |report| condition(report, "Stalled").1 == "RolloutStopped").await;
+    assert!(condition(&report, "Stalled").2.contains("3 nodes left as before"), "{:?}", condition(&report, "Stalled"));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let report = host.report().await.unwrap();
+    assert_eq!(ready(&report), 3, "three quarters serve as before");
+    let unchanged = pids(&report).iter().filter(|(name, pid)| before[*name] == **pid).count();
+    assert!(unchanged >= 3, "{before:?} {:?}", pids(&report));
+
+    host.commits(&with("MaxCircuitDirtiness: 600")).await;
+    host.converged(4).await;
+    assert_eq!(condition(&host.report().await.unwrap(), "Stalled").0, "False");
+    host.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_tor_is_rolled_over_the_pool() {
+    let Some(mut host) = Host::start("upgrade", &americans(3, "")).await else { return };
+    host.converged(3).await;
+    host.stop_daemon().await;
+    let installed = std::fs::canonicalize("/usr/bin/tor").or_else(|_| std::fs::canonicalize("/usr/sbin/tor")).unwrap();
+    let program = host.state_dir().with_file_name("tor");
+    let version = finished(tokio::process::Command::new(&installed).arg("--version"), "tor").await.unwrap();
+    let version = version.split_whitespace().nth(2).unwrap().trim_end_matches('.').to_owned();
+    let older = format!("{}0", &version[..version.len() - 1]);
+    let bytes = std::fs::read(&installed).unwrap();
+    std::fs::write(&program, replaced(bytes.clone(), version.as_bytes(), older.as_bytes())).unwrap();
+    let runs = |report: &Report, version: &str| {
+        let nodes = nodes(report);
+        nodes.values().filter(|node| node["instance"]["version"] == version).count()
+    };
+    make_executable(&program);
+    host.start_daemon_with(&["--tor", program.to_str().unwrap()]).unwrap();
+    host.sees("an older version", |report| report.converged && runs(report, &older) == 3).await;
+
+    // As a package manager does it: another file under the same name.
+    let fresh = program.with_file_name("tor.new");
+    std::fs::write(&fresh, bytes).unwrap();
+    make_executable(&fresh);
+    std::fs::rename(&fresh, &program).unwrap();
+    let mut fewest = 3;
+    let report = host
+        .sees("the other version", |report| {
+            fewest = fewest.min(ready(report));
+            report.converged && runs(report, &version) == 3
+        })
+        .await;
+    assert!(fewest >= 2, "{fewest} were ready at some time");
+    assert_eq!(ready(&report), 3);
+    host.strike().await;
+}
+
+/// The same bytes with one text in the place of another of the same length.
+fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let places: Vec<usize> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at] == from[0] && bytes[*at..].starts_with(from)).collect();
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+fn make_executable(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What a pool asks of the Tor network's directory, beside what its first node asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_downloads_the_directory_once() {
+    let Some(mut host) = Host::start("once", &americans(8, "")).await else { return };
+    let report = host.converged(8).await;
+    let downloads = |node: &String| {
+        let log = std::fs::read_to_string(host.instance_file(node, "log")).unwrap();
+        let phases = ["(requesting_status)", "(loading_status)", "(requesting_descriptors)", "(loading_descriptors)"];
+        log.lines().filter(|line| phases.iter().any(|phase| line.contains(phase))).count()
+    };
+    let mut counts: Vec<usize> = nodes(&report).keys().map(downloads).collect();
+    counts.sort_unstable();
+    let first = counts.pop().unwrap();
+    assert!(first >= 3, "{counts:?} and {first}");
+    assert_eq!(counts, [0; 7], "steps of downloading, beside {first} of the first node");
     host.strike().await;
 }
