@@ -88,6 +88,8 @@ pub enum Trouble {
         progress: u8,
         /// tor's own sentence.
         summary: String,
+        /// Whether tor says that the problem can be ignored.
+        ignorable: bool,
     },
     /// It can build no circuit.
     NoCircuit,
@@ -202,9 +204,9 @@ impl Health {
         self.patients.iter().filter_map(move |(name, patient)| Some((name, patient.avoided(now)?)))
     }
 
-    /// The instances that have failed a check of their bootstrap: nobody waits for them.
-    pub fn stuck(&self) -> BTreeSet<&InstanceName> {
-        let is_stuck = |patient: &Patient| patient.failures > 0 && patient.trouble.is_some();
+    /// The instances that make no progress: nobody waits for them.
+    pub fn stuck(&self, now: Timestamp) -> BTreeSet<&InstanceName> {
+        let is_stuck = |patient: &Patient| patient.stands_still(now);
         self.patients.iter().filter(|(_, patient)| is_stuck(patient)).map(|(name, _)| name).collect()
     }
 
@@ -244,7 +246,7 @@ impl Health {
             return None;
         } else if all(|_, trouble| matches!(trouble, Some(Trouble::Probe(_)))) {
             Outage::ProbeFails
-        } else if all(|_, trouble| trouble.is_some()) && self.has_seen_all_before(found) {
+        } else if all(|_, trouble| trouble.is_some()) && self.all_stand_still(exam, found) {
             Outage::NoneServes
         } else {
             return None;
@@ -253,12 +255,12 @@ impl Health {
         Some(Incident { since, cause, instances: asked.len() })
     }
 
-    /// Whether all were in trouble at an earlier check: at its start a pool has no circuits for a moment.
-    fn has_seen_all_before(&self, found: &[(&Instance, Option<Trouble>)]) -> bool {
-        self.incident.is_some()
-            || found.iter().all(|(instance, trouble)| {
-                trouble.is_none() || self.patients.get(&instance.name).is_some_and(|patient| patient.trouble.is_some())
-            })
+    /// Whether all that are in trouble have made no progress for a while: a pool that has just started has no circuits yet.
+    fn all_stand_still(&self, exam: &Examination<'_>, found: &[(&Instance, Option<Trouble>)]) -> bool {
+        let stands_still = |instance: &Instance| {
+            self.patients.get(&instance.name).is_some_and(|patient| patient.stands_still(exam.now))
+        };
+        found.iter().all(|(instance, trouble)| trouble.is_none() || stands_still(instance))
     }
 }
 
@@ -280,8 +282,7 @@ fn trouble(exam: &Examination<'_>, instance: &Instance) -> Option<Trouble> {
     let control = control(exam, instance)?;
     let observe::Bootstrap { progress, summary, ignorable, .. } = &control.bootstrap;
     if *progress < 100 {
-        // tor knows best which of its problems go away by themselves.
-        return (!ignorable).then(|| Trouble::Bootstrap { progress: *progress, summary: summary.clone() });
+        return Some(Trouble::Bootstrap { progress: *progress, summary: summary.clone(), ignorable: *ignorable });
     }
     if !control.listens_for(instance) {
         return None;
@@ -298,6 +299,9 @@ impl Trouble {
     fn is_as(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Probe(_), Self::Probe(_)) => true,
+            (Self::Bootstrap { progress, summary, .. }, Self::Bootstrap { progress: at, summary: phase, .. }) => {
+                progress == at && summary == phase
+            }
             (now, before) => now == before,
         }
     }
@@ -307,7 +311,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hangs => f.write_str("its control socket gives no answer"),
-            Self::Bootstrap { progress, summary } => {
+            Self::Bootstrap { progress, summary, .. } => {
                 write!(f, "its bootstrap does not go on at {progress} % ({summary})")
             }
             Self::NoCircuit => f.write_str("it can build no circuit"),

@@ -195,6 +195,9 @@ impl Reconciler {
         let settling = settling.iter().filter(|(_, until)| now < **until).map(|(name, _)| name.clone());
         let unproven = health.in_trouble().cloned().chain(settling).collect();
         self.mandate.care = Care { drained, unproven, ..health.care(desired, now) };
+        if desired.reconcile.self_heal != SelfHeal::On {
+            return;
+        }
         for (name, before) in health.renewals() {
             self.mandate.renew.entry(name.clone()).or_insert(before);
         }
@@ -245,7 +248,7 @@ impl Reconciler {
         let due = |step: &&Step| is_to_be_healed(step) && self.backoffs.allows(step, now);
         let steps = look.plan.steps.iter().filter(due).cloned().collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let stuck = self.wellbeing.health.stuck();
+        let stuck = self.wellbeing.health.stuck(now);
         pacing::pace(steps, &look.observed, &stuck, cores * pacing::STARTING_PER_CORE)
     }
 

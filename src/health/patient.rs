@@ -12,6 +12,9 @@ use crate::plan::{HeldDown, Repair, Rung};
 /// How far apart two checks of circuits and control sockets are: a circuit takes seconds to be built.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
 
+/// An instance stands still after this, which is before a check of it can fail.
+const STILL_AFTER: Duration = Duration::from_secs(10);
+
 /// How far apart two checks of a bootstrap are: some of its phases take longer than a circuit.
 const BOOTSTRAP_EVERY: Duration = Duration::from_secs(45);
 
@@ -47,6 +50,8 @@ pub(super) struct Patient {
     checked: Option<Timestamp>,
     /// Since when it is in trouble.
     troubled_since: Option<Timestamp>,
+    /// Since when its trouble is the same, without any progress.
+    still_since: Option<Timestamp>,
     /// Since when it has had no trouble.
     well_since: Option<Timestamp>,
     /// How often it had used new circuits, when it was told to.
@@ -68,6 +73,7 @@ impl Patient {
             repair: None,
             checked: None,
             troubled_since: None,
+            still_since: None,
             well_since: None,
             renewed: None,
             avoided: BTreeSet::new(),
@@ -94,9 +100,14 @@ impl Patient {
         let Some(trouble) = trouble else { return self.is_well(now, probed) };
         self.well_since = None;
         let is_same = self.trouble.as_ref().is_some_and(|before| trouble.is_as(before));
+        if !is_same {
+            self.still_since = Some(now);
+        }
         let begun = probed.filter(|_| matches!(trouble, Trouble::Probe(_))).map_or(now, |probed| probed.at);
         let since_when = *self.troubled_since.get_or_insert(begun);
-        if excused && trouble != Trouble::Hangs || self.may_be_all(exam, &trouble, since_when) {
+        // tor knows best which of its problems go away by themselves.
+        let is_ignorable = matches!(trouble, Trouble::Bootstrap { ignorable: true, .. });
+        if is_ignorable || excused && trouble != Trouble::Hangs || self.may_be_all(exam, &trouble, since_when) {
             self.repair = None;
             (self.trouble, self.checked) = (Some(trouble), Some(now));
             return;
@@ -150,6 +161,11 @@ impl Patient {
         Some(if now < until { self.avoided.clone() } else { BTreeSet::new() })
     }
 
+    /// Whether there was no progress for so long that it is no coincidence where all others are so as well.
+    pub(super) fn stands_still(&self, now: Timestamp) -> bool {
+        self.still_since.is_some_and(|still| since(still, now) >= STILL_AFTER)
+    }
+
     /// Whether this check fails: nothing has moved since the one before, and that was long enough ago.
     fn fails(&self, trouble: &Trouble, is_same: bool, probed: Option<&Probed>, now: Timestamp) -> bool {
         match trouble {
@@ -162,7 +178,7 @@ impl Patient {
     fn is_well(&mut self, now: Timestamp, probed: Option<&Probed>) {
         let since_when = *self.well_since.get_or_insert(now);
         self.trouble = None;
-        self.troubled_since = None;
+        (self.troubled_since, self.still_since) = (None, None);
         self.repair = None;
         self.renewed = None;
         let is_new = |probed: &Probed| self.checked.is_none_or(|checked| probed.at > checked);
@@ -218,7 +234,8 @@ impl Patient {
         let check = self.trouble.as_ref().zip(self.checked).map(|(trouble, checked)| checked + interval(trouble));
         let held = self.held_until.filter(|until| now < *until);
         let free = self.repair.as_ref().and(self.restarted_at).map(|last| last + super::UNDER_WAY);
-        [check, held, free, self.avoid_until].into_iter().flatten().filter(|at| *at > now).min()
+        let still = self.still_since.map(|since| since + STILL_AFTER);
+        [check, held, free, self.avoid_until, still].into_iter().flatten().filter(|at| *at > now).min()
     }
 }
 

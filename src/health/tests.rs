@@ -105,7 +105,7 @@ fn each_failed_check_tries_something_else() {
     ward.control(0).circuit_established = false;
     ward.control(0).renewal.done = 7;
     assert_eq!(ward.after(0), []);
-    assert_eq!(ward.health.next(ward.now), Some(ward.now + Duration::from_secs(15)));
+    assert_eq!(ward.health.next(ward.now), Some(ward.now + Duration::from_secs(10)));
     assert_eq!(ward.after(10), [], "two looks close together are one check");
     assert_eq!(ward.health.renewals().count(), 0);
     assert_eq!(ward.after(5), asked("eu-0", Rung::NewCircuits));
@@ -158,7 +158,7 @@ fn a_bootstrap_fails_no_check_while_it_goes_on_or_tor_says_that_it_will() {
     ward.control(0).bootstrap.ignorable = false;
     assert_eq!(ward.after(1), []);
     assert_eq!([ward.after(45), ward.after(45)], [vec![], vec![]]);
-    assert_eq!(ward.health.stuck(), [&"eu-0".parse().unwrap()].into());
+    assert_eq!(ward.health.stuck(ward.now), [&"eu-0".parse().unwrap()].into());
     assert_eq!(ward.after(45), asked("eu-0", Rung::Restart));
     ward.restarted(0);
     assert_eq!([ward.after(45), ward.after(45)], [vec![], vec![]]);
@@ -242,6 +242,24 @@ fn a_trouble_that_all_have_is_no_ones_own_and_one_that_few_have_is() {
     ward.after(15);
     assert!(ward.health.incident().is_none());
     assert_eq!(ward.after(15).len(), 3);
+}
+
+#[test]
+fn a_pool_that_starts_is_no_incident() {
+    let mut ward = Ward::of(3);
+    for progress in [10, 20, 30, 50, 60, 75, 90, 95] {
+        (0..3).for_each(|node| ward.control(node).bootstrap.progress = progress);
+        assert_eq!(ward.after(20), []);
+        ward.after(1);
+        assert!(ward.health.incident().is_none(), "at {progress} %");
+    }
+    (0..3).for_each(|node| {
+        ward.control(node).bootstrap.progress = 100;
+        ward.control(node).circuit_established = false;
+    });
+    ward.after(1);
+    ward.after(5);
+    assert!(ward.health.incident().is_none(), "the first circuits take a moment");
 }
 
 #[test]

@@ -14,12 +14,13 @@ pub const STARTING_PER_CORE: usize = 4;
 /// - While no instance has a directory cache that others could start from, one starts alone. The Tor network serves one
 ///   download then instead of a hundred.
 /// - No more than `at_once` instances bootstrap at once.
-/// - Nobody waits for an instance that is `stuck`.
+/// - Nobody waits for an instance that is `stuck`: there the others start as if there were something to start from.
 pub fn pace(steps: Vec<Step>, observed: &Observed, stuck: &BTreeSet<&InstanceName>, at_once: usize) -> Vec<Step> {
     let instances = &observed.instances;
     let mut under_way =
         instances.iter().filter(|(name, instance)| is_under_way(instance) && !stuck.contains(name)).count();
     let has_source = instances.values().any(|instance| instance.has_cache || has_bootstrapped(instance));
+    let has_source = has_source || !stuck.is_empty();
     let limit = if has_source { at_once.max(1) } else { 1 };
     let mut turn = |step: &Step| {
         let (Action::StartInstance { .. }, Object::Instance(_)) = (&step.action, &step.object) else { return true };
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_one_that_makes_no_progress() {
-        assert_eq!(allowed(&[("eu-0", running(5))], &["eu-0"]), 1);
+        assert_eq!(allowed(&[("eu-0", running(5))], &["eu-0"]), 2);
         let hangs = Instance { control: Observation::Unknown("no answer".to_owned()), ..running(5) };
         assert_eq!(allowed(&[("eu-0", hangs)], &[]), 1);
     }

@@ -86,7 +86,7 @@ impl World {
             ) => self.start(name, torrc),
             (Object::Instance(name), Action::DrainInstance { .. }) => {
                 let control = self.control(name);
-                control.options.set("SocksPort", ["0"].into_iter());
+                control.options.set("SocksPort", ["0"]);
                 control.socks_listeners.clear();
             }
             (Object::Instance(name), Action::WriteTorrc { torrc }) => {
