@@ -93,8 +93,9 @@ async fn instances(drivers: &Drivers, steps: &[Step], guard_failed: bool) -> Vec
     let mut leaving: BTreeMap<&Object, Vec<&Step>> = BTreeMap::new();
     let mut others: BTreeMap<&Object, Vec<&Step>> = BTreeMap::new();
     for step in steps {
-        let is_removal = matches!(step.action, Action::DestroyInstance | Action::DissolveInstance);
-        let group = if is_removal { &mut leaving } else { &mut others };
+        let goes =
+            matches!(step.action, Action::DestroyInstance | Action::DissolveInstance | Action::DrainInstance { .. });
+        let group = if goes { &mut leaving } else { &mut others };
         group.entry(&step.object).or_default().push(step);
     }
     let mut outcomes = side_by_side(drivers, leaving).await;
@@ -149,6 +150,15 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
         (Object::Instance(name), Action::SetOptions { changes }) => Ok(tor.set_options(name, changes).await?),
         (Object::Instance(name), Action::NewCircuits) => Ok(tor.new_circuits(name).await?),
         (Object::Instance(name), Action::WriteTorrc { torrc }) => Ok(tor.write_torrc(name, torrc).await?),
+        (Object::Instance(name), Action::DrainInstance { .. }) => Ok(tor.close(name).await?),
+        (Object::Instance(name), Action::ReconnectInstance { .. }) => Ok(tor.reconnect(name).await?),
+        (Object::Instance(name), Action::RestartInstance { torrc, afresh, .. }) => {
+            tor.stop(name).await?;
+            if *afresh {
+                tor.clear_cache(name).await?;
+            }
+            Ok(tor.start(name, torrc).await?)
+        }
         (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => Ok(tor.destroy(name).await?),
         (object, action) => Err(Failed { message: format!("{object} has no step `{action}`"), kind: Kind::Bug }),
     }

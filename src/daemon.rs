@@ -11,6 +11,7 @@ pub mod wake;
 
 mod exports;
 mod fault;
+mod journal;
 mod obey;
 mod revisions;
 mod rotating;

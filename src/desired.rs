@@ -276,6 +276,8 @@ pub struct ReconcilePolicy {
     pub max_unavailable_percent: u8,
     /// The share of all nodes that one plan may destroy, in percent.
     pub max_delete_percent: u8,
+    /// How long the connections of a node that goes may run on.
+    pub drain_for: Duration,
 }
 
 impl Default for ReconcilePolicy {
@@ -287,6 +289,7 @@ impl Default for ReconcilePolicy {
             resync_every: Duration::from_secs(30),
             max_unavailable_percent: 25,
             max_delete_percent: 50,
+            drain_for: Duration::from_secs(30),
         }
     }
 }
@@ -296,11 +299,24 @@ impl Default for ReconcilePolicy {
 pub struct HealthPolicy {
     /// Failed checks in a row after which an instance is restarted.
     pub restart_after: u32,
+    /// A request that is made through every node.
+    pub probe: Option<Probe>,
+}
+
+/// A request that is made through every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is requested.
+    pub url: String,
+    /// How often.
+    pub every: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
 }
 
 impl Default for HealthPolicy {
     fn default() -> Self {
-        Self { restart_after: 3 }
+        Self { restart_after: 3, probe: None }
     }
 }
 

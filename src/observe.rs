@@ -89,6 +89,10 @@ pub struct Instance {
     pub process: Observation<Process>,
     /// What its control socket says; absent while there is no process.
     pub control: Observation<Control>,
+    /// Whether it has no process and a directory cache that is valid still: it starts without a download.
+    pub has_cache: bool,
+    /// Whether its process is there for certain, and its control socket takes a question and gives no answer.
+    pub hangs: bool,
 }
 
 /// A tor process of ours.
@@ -121,6 +125,8 @@ pub struct Control {
     pub exit: Option<ObservedExit>,
     /// How long its latest circuit took to build, in milliseconds.
     pub latency_ms: Option<u32>,
+    /// How many connections it carries now.
+    pub connections: usize,
     /// What became of the new circuits that it was told to use.
     pub renewal: Renewal,
 }
@@ -158,6 +164,8 @@ pub struct Bootstrap {
     pub summary: String,
     /// What tor asks to be warned of, where it does.
     pub warning: Option<String>,
+    /// Whether tor has a problem of which it says that it can be ignored.
+    pub ignorable: bool,
 }
 
 /// An exit, as an instance uses it.

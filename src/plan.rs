@@ -4,6 +4,7 @@
 //! is empty. It imports the types of desired and observed, and nothing that can act.
 
 pub mod applied;
+pub mod care;
 pub mod decide;
 pub mod draw;
 pub mod hold;
@@ -14,11 +15,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Confirmation, Country, InstanceName, PoolName};
 
 pub use applied::Applied;
+pub use care::{Care, HeldDown, Repair, Rung};
 pub use decide::{Wish, plan};
 pub use hold::{Deletions, Held, HoldReason, Mandate, OnTrial, Suspended, TakeBack, TakenBack};
 pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
@@ -152,6 +155,18 @@ pub enum WaitReason {
     Successors,
     /// The exit that it is to have for itself is still another one's.
     Exit,
+    /// It takes no new connections, and goes when those that it has have ended or had their time.
+    Draining {
+        /// How many it has.
+        connections: usize,
+    },
+    /// It ends over and over, and is not started again for now.
+    HeldDown {
+        /// How often it was started again in a short time.
+        restarts: u32,
+        /// Until when.
+        until: Timestamp,
+    },
     /// It was told to use new circuits, and tor puts that off.
     NewCircuits,
 }
@@ -221,6 +236,11 @@ impl fmt::Display for WaitReason {
                 )
             }
             Self::Exit => f.write_str("waiting for an exit of its own that another node still uses"),
+            Self::Draining { connections: 1 } => f.write_str("draining: 1 connection is left (reconcile.drain_for)"),
+            Self::Draining { connections } => {
+                write!(f, "draining: {connections} connections are left (reconcile.drain_for)")
+            }
+            Self::HeldDown { restarts, until } => HeldDown { restarts: *restarts, until: *until }.fmt(f),
             Self::NewCircuits => f.write_str("waiting for new circuits: tor changes to some at most every 10 s"),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
             Self::Address { address, holder } => {

@@ -4,22 +4,27 @@
 //! plan holds is what the status reports.
 
 pub mod backoff;
+mod drains;
 pub mod history;
 pub mod memory;
+mod pacing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::apply::{self, Drivers, Outcome};
-use crate::desired::{Desired, SelfHeal};
+use crate::desired::{Desired, HealthPolicy, InstanceName, ReconcilePolicy, SelfHeal};
+use crate::health::{Examination, Health, Probes};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Author, Observed, Visitor};
-use crate::plan::{Applied, Cause, Deletions, Mandate, OnTrial, Plan, Step, Wish, plan};
+use crate::plan::{Action, Applied, Care, Cause, Deletions, Mandate, Object, OnTrial, Plan, Step, Wish, plan};
 use crate::tor::layout::Layout;
+use crate::tor::options::OptionChange;
 
 use backoff::Backoffs;
+use drains::Drains;
 
 /// What a host is reconciled with.
 pub struct Reconciler {
@@ -37,6 +42,31 @@ pub struct Reconciler {
     pub visitors: BTreeSet<Visitor>,
     /// Which objects have to wait before they are tried again.
     pub backoffs: Backoffs,
+    /// How the instances are.
+    pub wellbeing: Wellbeing,
+}
+
+/// What is known of the instances from one pass to the next: how they are, and which are drained.
+#[derive(Debug, Clone, Default)]
+pub struct Wellbeing {
+    /// Their health, as it was judged last.
+    pub health: Health,
+    /// How the latest probe through each of them went.
+    pub probes: Probes,
+    drains: Drains,
+    /// The instances whose `torrc` was changed while they ran, until when nobody can tell whether they still serve.
+    settling: BTreeMap<InstanceName, Timestamp>,
+}
+
+/// A change of a running tor may have no effect before the next circuit; so long it counts as not proven.
+const SETTLES_AFTER: Duration = Duration::from_secs(15);
+/// The same where instances are probed: the next probe tells, and is not waited for longer than this.
+const LONGEST_SETTLING: Duration = Duration::from_secs(60);
+
+/// How long a changed instance counts as not proven.
+fn settling(health: &HealthPolicy) -> Duration {
+    let probed = health.probe.as_ref().map(|probe| probe.every + probe.timeout);
+    probed.map_or(SETTLES_AFTER, |time| time.clamp(SETTLES_AFTER, LONGEST_SETTLING))
 }
 
 /// What one pass saw and did.
@@ -91,16 +121,20 @@ impl Reconciler {
     /// Reconciles the host with a desired state, once.
     pub async fn pass(&mut self, desired: &Desired) -> Pass {
         let started = Timestamp::now();
-        let first = self.look(desired).await;
+        let observed = self.observe(desired).await;
+        self.examine(desired, &observed, started);
+        let first = self.planned(desired, observed);
 
-        let due = self.due(desired, &first.plan, started);
+        let due = self.due(desired, &first, started);
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
         let (planned, guard_author) = (first.plan.clone(), first.observed.guard_author.clone());
-        let last = if outcomes.is_empty() { first } else { self.look(desired).await };
         let ended = Timestamp::now();
         self.backoffs.record(&outcomes, guard_author.as_ref(), ended);
+        self.take_in(desired, &outcomes, ended);
+        let last = if outcomes.is_empty() { first } else { self.look(desired).await };
+        self.wellbeing.drains.follow(&last.plan, ended);
         let mut applied = std::mem::take(&mut self.applied);
         let wish = self.wish(desired);
         let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
@@ -112,10 +146,73 @@ impl Reconciler {
 
     /// Observes and plans; changes nothing.
     pub async fn look(&self, desired: &Desired) -> Look {
-        let wish = self.wish(desired);
-        let observed = observe(&*self.drivers.tor, &*self.drivers.firewall, &self.scope(&wish)).await;
-        let plan = plan(&wish, &observed);
+        let observed = self.observe(desired).await;
+        self.planned(desired, observed)
+    }
+
+    async fn observe(&self, desired: &Desired) -> Observed {
+        observe(&*self.drivers.tor, &*self.drivers.firewall, &self.scope(&self.wish(desired))).await
+    }
+
+    fn planned(&self, desired: &Desired, observed: Observed) -> Look {
+        let plan = plan(&self.wish(desired), &observed);
         Look { observed, plan }
+    }
+
+    /// Judges the health of the instances; what follows from it is in the mandate then.
+    fn examine(&mut self, desired: &Desired, observed: &Observed, now: Timestamp) {
+        let Wellbeing { health, probes, .. } = &mut self.wellbeing;
+        health.examine(&Examination { desired, observed, probes, now });
+        self.heed(desired, now);
+    }
+
+    /// Takes in what was done about the health of the instances.
+    fn take_in(&mut self, desired: &Desired, outcomes: &[Outcome], now: Timestamp) {
+        let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
+        self.wellbeing.settling.retain(|_, until| now < *until);
+        let instances = if outcomes.is_empty() { vec![] } else { desired.instances() };
+        for step in done.map(|outcome| &outcome.step) {
+            let Object::Instance(name) = &step.object else { continue };
+            let wanted = instances.iter().find(|wanted| wanted.name == *name);
+            match (&step.action, wanted) {
+                (Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. }, Some(wanted)) => {
+                    self.wellbeing.health.restarted(wanted, now);
+                }
+                (Action::SetOptions { changes }, _)
+                    if step.cause == Cause::Change && changes.iter().any(OptionChange::is_of_torrc) =>
+                {
+                    self.wellbeing.settling.insert(name.clone(), now + settling(&desired.health));
+                }
+                (Action::ReconnectInstance { .. }, _) => self.wellbeing.health.repaired(name),
+                _ => {}
+            }
+        }
+        self.heed(desired, now);
+    }
+
+    /// Puts into the mandate what the health of the instances asks for.
+    fn heed(&mut self, desired: &Desired, now: Timestamp) {
+        let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
+        let drained = drains.over(desired.reconcile.drain_for, now);
+        let settling = settling.iter().filter(|(_, until)| now < **until).map(|(name, _)| name.clone());
+        let unproven = health.in_trouble().cloned().chain(settling).collect();
+        self.mandate.care = Care { drained, unproven, ..health.care(desired, now) };
+        if desired.reconcile.self_heal != SelfHeal::On {
+            return;
+        }
+        for (name, before) in health.renewals() {
+            self.mandate.renew.entry(name.clone()).or_insert(before);
+        }
+        for (name, exits) in health.avoided(now) {
+            self.mandate.avoid.entry(name.clone()).or_default().extend(exits);
+        }
+    }
+
+    /// When something has to be looked at again, though nothing may have happened.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
+        let settled = settling.values().filter(|until| **until > now).min().copied();
+        [self.backoffs.next(now), health.next(now), drains.next(now), settled].into_iter().flatten().min()
     }
 
     /// Says in a pass that it has put a change of the guard on trial: that is not done until it is kept.
@@ -131,15 +228,12 @@ impl Reconciler {
 
     /// Stops and removes everything of ours: every instance, then the guard.
     pub async fn down(&mut self) -> Vec<Outcome> {
-        let nothing = Desired::default();
+        let reconcile = ReconcilePolicy { drain_for: Duration::ZERO, ..ReconcilePolicy::default() };
+        let nothing = Desired { reconcile, ..Desired::default() };
         self.mandate = Mandate { deletions: Deletions::Allowed, ..Mandate::default() };
         let mut look = self.look(&nothing).await;
-        look.plan.steps.retain(|step| step.object != crate::plan::Object::Guard);
-        look.plan.steps.push(Step {
-            object: crate::plan::Object::Guard,
-            cause: Cause::Change,
-            action: crate::plan::Action::RemoveGuard,
-        });
+        look.plan.steps.retain(|step| step.object != Object::Guard);
+        look.plan.steps.push(Step { object: Object::Guard, cause: Cause::Change, action: Action::RemoveGuard });
         self.applied = Applied::default();
         apply::apply(&self.drivers, &look.plan.steps).await
     }
@@ -150,10 +244,14 @@ impl Reconciler {
     }
 
     /// The steps whose time has come: drift only where it is to be healed, and no object that still backs off.
-    fn due(&self, desired: &Desired, plan: &Plan, now: Timestamp) -> Vec<Step> {
+    fn due(&self, desired: &Desired, look: &Look, now: Timestamp) -> Vec<Step> {
         let heals = desired.reconcile.self_heal == SelfHeal::On;
-        let due = |step: &&Step| (heals || step.cause != Cause::Drift) && self.backoffs.allows(step, now);
-        plan.steps.iter().filter(due).cloned().collect()
+        let is_to_be_healed = |step: &Step| heals || !matches!(step.cause, Cause::Drift | Cause::Health);
+        let due = |step: &&Step| is_to_be_healed(step) && self.backoffs.allows(step, now);
+        let steps = look.plan.steps.iter().filter(due).cloned().collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let stuck = self.wellbeing.health.stuck(now);
+        pacing::pace(steps, &look.observed, &stuck, cores * pacing::STARTING_PER_CORE)
     }
 
     fn scope(&self, wish: &Wish<'_>) -> Scope {
@@ -167,7 +265,6 @@ mod tests {
     use super::*;
     use crate::apply::Failed;
     use crate::error::Kind;
-    use crate::plan::{Action, Object};
 
     #[test]
     fn a_pass_goes_on_when_all_went_well_and_there_is_something_else_to_do() {

@@ -7,6 +7,7 @@
 //!
 //! What to do is decided elsewhere, in `plan`.
 
+mod cache;
 mod control;
 pub mod driver;
 mod files;
@@ -58,6 +59,17 @@ pub trait Tor: Send + Sync {
 
     /// Sets options of a running instance at once, all or none.
     async fn set_options(&self, name: &InstanceName, changes: &[OptionChange]) -> Result<(), TorError>;
+
+    /// Closes the SOCKS ports of a running instance; the connections that it has go on.
+    async fn close(&self, name: &InstanceName) -> Result<(), TorError> {
+        self.set_options(name, &[OptionChange::closing()]).await
+    }
+
+    /// Lets a running instance leave the network and join it again: its circuits and connections end.
+    async fn reconnect(&self, name: &InstanceName) -> Result<(), TorError>;
+
+    /// Removes the directory cache of an instance that does not run; its guards and keys stay.
+    async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError>;
 
     /// Has new connections of a running instance use new circuits: NEWNYM, and what is idle from before is closed. A circuit
     /// that carries a stream in whatever state is never closed.

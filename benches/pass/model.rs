@@ -26,6 +26,7 @@ pub fn reconciler(world: &World) -> Reconciler {
         mandate: Default::default(),
         visitors: Default::default(),
         backoffs: Default::default(),
+        wellbeing: Default::default(),
     }
 }
 
@@ -57,6 +58,14 @@ impl Tor for Model {
 
     async fn set_options(&self, name: &InstanceName, changes: &[OptionChange]) -> Result<(), TorError> {
         self.instance(name, Action::SetOptions { changes: changes.to_vec() });
+        Ok(())
+    }
+
+    async fn reconnect(&self, _name: &InstanceName) -> Result<(), TorError> {
+        Ok(())
+    }
+
+    async fn clear_cache(&self, _name: &InstanceName) -> Result<(), TorError> {
         Ok(())
     }
 

@@ -90,6 +90,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         mandate: Default::default(),
         visitors: Default::default(),
         backoffs: Default::default(),
+        wellbeing: Default::default(),
     }
 }
 

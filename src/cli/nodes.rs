@@ -25,7 +25,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Writes the nodes as a table.
+/// Writes the nodes as a table, and beneath it why some of them are not ready.
 pub(super) fn text(nodes: &serde_json::Value) -> String {
     let field = |value: &serde_json::Value| match value {
         serde_json::Value::Null => "-".to_owned(),
@@ -47,5 +47,15 @@ pub(super) fn text(nodes: &serde_json::Value) -> String {
         columns.into_iter().map(field).collect()
     };
     let rows = nodes["nodes"].as_array().map(|nodes| nodes.iter().map(row).collect()).unwrap_or_default();
-    output::table(&["NODE", "SOCKS", "STATE", "COUNTRY", "EXIT", "LATENCY MS", "EXIT BEFORE", "ROTATED"], rows)
+    let table =
+        output::table(&["NODE", "SOCKS", "STATE", "COUNTRY", "EXIT", "LATENCY MS", "EXIT BEFORE", "ROTATED"], rows);
+    let troubles: Vec<String> = nodes["nodes"].as_array().into_iter().flatten().filter_map(trouble).collect();
+    if troubles.is_empty() { table } else { format!("{}\n\n{}", table.trim_end(), troubles.join("\n")) }
+}
+
+/// Says why a node is not ready, in the words of its condition.
+fn trouble(node: &serde_json::Value) -> Option<String> {
+    let ready = node["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?;
+    let message = ready["message"].as_str().filter(|_| ready["status"] != "True")?;
+    Some(format!("{}: {message}", node["name"].as_str()?))
 }

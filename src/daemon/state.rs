@@ -7,32 +7,33 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::apply::{Drivers, Outcome};
-use crate::audit::{Audit, Record};
-use crate::desired::{Desired, DriverChoice, Revision};
+use crate::apply::Drivers;
+use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
 use crate::firewall::{self, Firewall};
-use crate::observe::{Author, Observed};
-use crate::plan::{Mandate, Object, Plan, TakeBack};
+use crate::observe::Observed;
+use crate::plan::{Mandate, Plan, TakeBack};
+use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
 use crate::rollout::{self, Orders, Retreat};
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
-use crate::sys::{addresses, files};
+use crate::sys::addresses;
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 use crate::trial::Terms;
 
 use super::StatusReceiver;
 use super::exports::Trail;
+use super::journal::Journal;
 use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
 use super::settings::Settings;
 use super::socket::{Report, Request, Verb};
 use super::trying::Trying;
-use super::wake::Wakeups;
+use super::wake::{self, Wakeups};
 
 /// How long a source that cannot be watched is left alone between two looks.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
@@ -45,12 +46,13 @@ pub(super) struct State {
     revisions: Revisions,
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
-    audit: Option<Arc<Audit>>,
+    journal: Journal,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     rollbacks: Rollbacks,
     trying: Trying,
     rotating: Rotating,
+    prober: Prober,
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
@@ -69,6 +71,8 @@ impl State {
         });
         let trying = Trying::new(&settings.runtime_dir, wakeups);
         let rotating = Rotating::of(revisions.records.memory().clone());
+        let probed = wakeups.clone();
+        let prober = Prober::new(move || probed.wake(wake::Cause::Probe));
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
@@ -83,17 +87,19 @@ impl State {
             mandate: Default::default(),
             visitors: Default::default(),
             backoffs: Default::default(),
+            wellbeing: Default::default(),
         };
         Self {
             revisions,
             reconciler,
             driver: None,
-            audit: open_audit(settings).map(Arc::new),
+            journal: Journal::open(settings),
             addresses,
             converged: None,
             rollbacks: Rollbacks::default(),
             trying,
             rotating,
+            prober,
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
@@ -123,7 +129,7 @@ impl State {
 
     /// Where lists are handed out, with this host's audit trail.
     pub(super) fn desk(&self) -> Desk {
-        let trail = self.audit.clone().map(Trail);
+        let trail = self.journal.trail().map(Trail);
         trail.map_or_else(Desk::default, |trail| Desk::with(Box::new(trail)))
     }
 
@@ -193,15 +199,8 @@ impl State {
         };
         for sentence in sentences {
             tracing::info!(by = request.by, result, "order: {sentence}");
-            let Some(audit) = &self.audit else { continue };
-            audit.append(Record {
-                at: Timestamp::now(),
-                revision: self.revisions.in_force().map(|in_force| in_force.revision.clone()),
-                object: "host".to_owned(),
-                action: sentence.clone(),
-                cause: format!("order of {}", request.by),
-                result: result.to_owned(),
-            });
+            let revision = self.revisions.in_force().map(|in_force| in_force.revision.clone());
+            self.journal.order(&request.by, sentence, result, revision);
         }
     }
 
@@ -224,7 +223,9 @@ impl State {
         self.reconciler.mandate = self.rotating.instruct(&desired, Mandate { on_trial, ..mandate });
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         self.set_terms(&desired);
+        self.reconciler.wellbeing.probes = self.prober.probes();
         let mut pass = self.reconciler.pass(&desired).await;
+        self.prober.follow(desired.health.probe.as_ref(), &targets(&desired, &pass.observed));
         if let Some(on_trial) = self.trying.judge(self.revisions.fetching()) {
             self.reconciler.put_on_trial(&desired, &mut pass, on_trial);
         }
@@ -258,18 +259,9 @@ impl State {
             TakeBack::ProbeFailed(_) => self.rollbacks.probe_failed += 1,
             TakeBack::Unconfirmed => self.rollbacks.unconfirmed += 1,
         }
-        let result = taken_back.failed.clone().unwrap_or_else(|| "done".to_owned());
-        tracing::warn!(cause = %taken_back.cause, result, revision = %in_force, "the change of the firewall was taken back");
-        if let Some(audit) = &self.audit {
-            audit.append(Record {
-                at: Timestamp::now(),
-                revision: Some(in_force.clone()),
-                object: Object::Guard.to_string(),
-                action: "the guard before the change is put back".to_owned(),
-                cause: taken_back.cause.to_string(),
-                result,
-            });
-        }
+        let failed = taken_back.failed.as_deref().unwrap_or_default();
+        tracing::warn!(cause = %taken_back.cause, failed, revision = %in_force, "the change of the firewall was taken back");
+        self.journal.taken_back(&taken_back, &in_force);
         let orders = self.revisions.records.orders().clone();
         let retreat = Retreat { revision: in_force, taken_back };
         match self.revisions.records.order(Orders { taken_back: Some(retreat), ..orders }) {
@@ -298,8 +290,8 @@ impl State {
     }
 
     fn remember(&mut self, pass: &reconcile::Pass, revision: &Revision) {
-        for (outcome, audit) in pass.outcomes.iter().zip(self.audit.iter().cycle()) {
-            audit.append(record(outcome, pass.guard_author.as_ref(), revision));
+        for outcome in &pass.outcomes {
+            self.journal.outcome(outcome, pass.guard_author.as_ref(), revision);
         }
         if pass.left.is_converged() && self.converged.as_ref() != Some(revision) {
             self.revisions.records.converged(revision);
@@ -313,6 +305,8 @@ impl State {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
         let fights = self.reconciler.backoffs.fights(Timestamp::now());
+        let health = &self.reconciler.wellbeing.health;
+        let findings = desired.map(|desired| health.findings(desired)).unwrap_or_default();
         let orders = self.revisions.records.orders();
         let suspended = orders.host.as_ref().map(suspension);
         let pools = orders.pools.iter().map(|(pool, order)| (pool.clone(), suspension(order))).collect();
@@ -326,6 +320,9 @@ impl State {
             plan,
             failures: &failures,
             fights: &fights,
+            findings: &findings,
+            incident: health.incident(),
+            probes: &self.reconciler.wellbeing.probes,
             driver: self.reconciler.drivers.firewall.name(),
             server_addresses: &self.addresses,
             suspended: suspended.as_ref(),
@@ -338,16 +335,16 @@ impl State {
         self.published.send_replace(Arc::new(status));
     }
 
-    /// The resync, or the end of the first backoff or suspension, or the next rotation, or the next look at a source that cannot be watched.
+    /// The resync, or the end of the first backoff, check, drain or suspension, or the next rotation, or the next look at a source that cannot be watched.
     fn next(&self, desired: &Desired) -> Instant {
         let now = Timestamp::now();
         let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
-        let backoff = self.reconciler.backoffs.next(now).map(until);
+        let sooner = self.reconciler.next(now).map(until);
         let resumed = self.revisions.records.orders().next_end().map(until);
         let unwatched = (self.revisions.watched() == Watched::No).then_some(UNWATCHED_PAUSE);
         let rotation = self.rotating.next(desired, now).map(until);
         let earlier =
-            [backoff, resumed, rotation, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
+            [sooner, resumed, rotation, unwatched].into_iter().flatten().min().map(|pause| Instant::now() + pause);
         earlier.map_or(self.resync_at, |earlier| earlier.min(self.resync_at))
     }
 
@@ -361,14 +358,18 @@ impl State {
     }
 }
 
-/// Opens the audit trail; without it the pool goes on, and the log says what is missing.
-fn open_audit(settings: &Settings) -> Option<Audit> {
-    if let Err(error) = files::make_private_directory(&settings.state_dir) {
-        tracing::error!(%error, directory = %settings.state_dir.display(), "cannot make the state directory");
+/// The instances that can be probed: bootstrapped, and listening for their first node.
+fn targets(desired: &Desired, observed: &Observed) -> Vec<Target> {
+    if desired.health.probe.is_none() {
+        return Vec::new();
     }
-    Audit::open(&settings.state_dir.join("audit.sqlite"))
-        .inspect_err(|error| tracing::error!(error = chain(error), "no audit trail is kept"))
-        .ok()
+    let target = |instance: desired::Instance| {
+        let control = observed.instances.get(&instance.name)?.control.present()?;
+        let is_up = control.bootstrap.progress == 100 && control.listens_for(&instance);
+        let socks = instance.nodes.first().filter(|_| is_up)?.socks;
+        Some(Target { name: instance.name, socks })
+    };
+    desired.instances().into_iter().filter_map(target).collect()
 }
 
 /// What the status tells of a suspension.
@@ -387,15 +388,4 @@ fn summary(pass: &reconcile::Pass) -> status::Pass {
     let applied = pass.outcomes.iter().filter(|outcome| outcome.result.is_ok()).map(|outcome| outcome.step.clone());
     let (applied, guard_author) = (applied.collect(), pass.guard_author.clone());
     status::Pass { started: pass.started, duration: pass.took, result, applied, guard_author }
-}
-
-fn record(outcome: &Outcome, guard_author: Option<&Author>, revision: &Revision) -> Record {
-    Record {
-        at: Timestamp::now(),
-        revision: Some(revision.clone()),
-        object: outcome.step.object.to_string(),
-        action: outcome.step.to_string(),
-        cause: status::event::cause(&outcome.step, guard_author),
-        result: outcome.result.as_ref().map_or_else(|failed| failed.message.clone(), |()| "done".to_owned()),
-    }
 }

@@ -21,6 +21,8 @@ pub enum Cause {
     Source,
     /// An instance has something to say.
     Tor,
+    /// A probe through an instance has gone otherwise than the one before, or has failed again.
+    Probe,
     /// The firewall's rules have changed.
     Firewall,
     /// An operator asks.

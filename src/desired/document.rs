@@ -277,6 +277,8 @@ pub struct ReconcileDocument {
     pub max_unavailable: Percent,
     /// The share of all nodes that one plan may remove without `exitpool apply --allow-delete`. Default: `50%`.
     pub max_delete: Percent,
+    /// How long the connections of a node that goes may run on after its port has closed; `0s` cuts them. Default: `30s`.
+    pub drain_for: Period,
 }
 
 impl Default for ReconcileDocument {
@@ -288,6 +290,7 @@ impl Default for ReconcileDocument {
             resync_every: seconds(30),
             max_unavailable: Percent(25),
             max_delete: Percent(50),
+            drain_for: seconds(30),
         }
     }
 }

@@ -5,15 +5,15 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 
 use super::document::{
-    self, AccessDocument, Document, ExitsDocument, FirewallDocument, NewCommitsWord, PoolDocument, PruneWord,
-    ReconcileDocument, SelfHealWord,
+    self, AccessDocument, Document, ExitsDocument, FirewallDocument, HealthDocument, NewCommitsWord, PoolDocument,
+    PruneWord, ReconcileDocument, SelfHealWord,
 };
 use super::exports::{Grant, Quota, canonical};
 use super::values::Peer;
 use super::whitelist::Whitelists;
 use super::{
-    Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Prune,
-    RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
+    Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Probe,
+    Prune, RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
 };
 
 /// Says what a valid document means, whose whitelists mean these networks.
@@ -23,7 +23,7 @@ pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
         access: access(&document.access, whitelists),
         firewall: firewall(&document.firewall),
         reconcile: reconcile(&document.reconcile),
-        health: HealthPolicy { restart_after: document.health.restart_after.0 },
+        health: health(&document.health),
         exports: exports(&document.exports),
     }
 }
@@ -76,6 +76,15 @@ fn firewall(firewall: &FirewallDocument) -> FirewallPolicy {
     }
 }
 
+fn health(health: &HealthDocument) -> HealthPolicy {
+    let probe = health.probe.as_ref().map(|probe| Probe {
+        url: probe.url.0.to_string(),
+        every: probe.every.0,
+        timeout: probe.timeout.0,
+    });
+    HealthPolicy { restart_after: health.restart_after.0, probe }
+}
+
 fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
     ReconcilePolicy {
         new_commits: match reconcile.new_commits {
@@ -93,6 +102,7 @@ fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
         resync_every: reconcile.resync_every.0,
         max_unavailable_percent: reconcile.max_unavailable.0,
         max_delete_percent: reconcile.max_delete.0,
+        drain_for: reconcile.drain_for.0,
     }
 }
 

@@ -11,7 +11,10 @@
 
 mod exclusive;
 mod guard;
+mod leaving;
 mod moves;
+mod repair;
+mod rolling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -24,10 +27,13 @@ use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
 use crate::tor::relays::Relays;
 use crate::tor::torrc;
 
+use leaving::Parting;
 use moves::{Addresses, Budget};
+use rolling::Rolled;
 
 use super::applied::Applied;
-use super::hold::{Held, HoldReason, Leaving, Mandate};
+use super::care::HeldDown;
+use super::hold::{Held, HoldReason, Mandate};
 use super::step::{Action, Cause, Object, Step};
 use super::{Block, BlockReason, Plan, Wait, WaitReason};
 use exclusive::Lot;
@@ -133,73 +139,16 @@ impl Deciding<'_> {
         self.plan.blocked.push(Block { object, reason });
     }
 
-    /// Removes the instances of ours that nobody wants any more.
-    fn prune(&mut self) {
-        let existing = &self.observed.instances;
-        let unwanted = existing.iter().filter(|(name, _)| !self.wanted.contains_key(name));
-        let (unknown, known): (Vec<_>, Vec<_>) = unwanted.partition(|(_, seen)| seen.unknown().is_some());
-        for (name, why) in unknown.iter().filter_map(|(name, seen)| Some((name, seen.unknown()?))) {
-            self.block(Object::Instance((*name).clone()), BlockReason::Unknown(why.to_owned()));
-        }
-        if known.is_empty() {
-            return;
-        }
-        let (leaving, dissolving): (Vec<_>, Vec<_>) = known.into_iter().partition(|(name, _)| self.lost(name) > 0);
-        let lost = leaving.iter().map(|(name, _)| (*name, self.lost(name))).collect();
-        let Wish { desired, mandate, .. } = self.wish;
-        let judged = Leaving::new(&desired.reconcile, mandate, lost, self.existing());
-        for (name, _) in &leaving {
-            self.remove(name, Action::DestroyInstance, judged.hold(name));
-        }
-        for (name, seen) in dissolving {
-            self.dissolve(name, seen);
-        }
-    }
-
-    fn remove(&mut self, name: &InstanceName, action: Action, held: Option<HoldReason>) {
-        // An instance that was never applied stands there although nobody asked for it.
-        let (object, cause) = (Object::Instance(name.clone()), self.wish.applied.cause_of_removal(name));
-        self.hold(Step { object, cause, action }, held);
-    }
-
-    /// How many nodes of a pool may still be made unavailable.
-    fn budget(&mut self, pool: &PoolName) -> &mut Budget {
-        if !self.budgets.contains_key(pool) {
-            let budget = self.replacement_budget(pool);
-            self.budgets.insert(pool.clone(), budget);
-        }
-        self.budgets.entry(pool.clone()).or_insert_with(|| Budget::new(0, 0, 0))
-    }
-
-    /// How many nodes of a pool may be made unavailable now.
-    ///
-    /// Those that were served once and are not now count against it; those that are still to come do not.
-    fn replacement_budget(&self, pool: &PoolName) -> Budget {
-        let members = || self.wanted.values().filter(|instance| &instance.pool == pool);
-        // Who waits for an exit of its own, or can have none, is kept from nothing by those that go on.
-        let lacks_exit = |name| matches!(self.own.get(name), Some(Lot::Later | Lot::Nothing(_)));
-        let unready = members().filter(|instance| !self.is_ready(instance) && !lacks_exit(&instance.name));
-        let unavailable = unready.flat_map(|instance| &instance.nodes);
-        let unavailable = unavailable.filter(|node| self.wish.applied.serves(&node.name) && !self.is_served(node));
-        let nodes = members().map(|instance| instance.nodes.len()).sum();
-        Budget::new(nodes, self.wish.desired.reconcile.max_unavailable_percent, unavailable.count())
-    }
-
-    /// Whether any instance of ours serves a node.
-    fn is_served(&self, node: &desired::Node) -> bool {
-        self.observed.instances.values().any(|instance| instance.serves_at(node.socks))
-    }
-
-    fn is_ready(&self, instance: &desired::Instance) -> bool {
-        self.observed.instances.get(&instance.name).is_some_and(|seen| seen.serves(instance))
-    }
-
     fn instance(&mut self, wanted: &desired::Instance) {
         static NOTHING: LazyLock<Instance> = LazyLock::new(Instance::default);
         let seen = self.observed.instances.get(&wanted.name).unwrap_or(&NOTHING);
         let object = Object::Instance(wanted.name.clone());
         if let Some(why) = seen.unknown() {
-            return self.block(object, BlockReason::Unknown(why.to_owned()));
+            // What hangs is known to be there: its process is ours for certain, and only its answer is missing.
+            if !seen.hangs || !self.repair(wanted) {
+                self.block(object, BlockReason::Unknown(why.to_owned()));
+            }
+            return;
         }
         let torrc = || torrc::rendered(wanted, self.wish.layout).text.clone();
         match (&seen.process, &seen.control) {
@@ -217,6 +166,9 @@ impl Deciding<'_> {
 
     fn start(&mut self, wanted: &desired::Instance, seen: &Instance, torrc: String) {
         let object = Object::Instance(wanted.name.clone());
+        if let Some(HeldDown { restarts, until }) = self.wish.mandate.care.held_down.get(&wanted.name) {
+            return self.wait(&wanted.name, WaitReason::HeldDown { restarts: *restarts, until: *until });
+        }
         match &self.observed.tor {
             Observation::Present(_) => {
                 let fresh = seen.torrc.is_absent();
@@ -238,11 +190,8 @@ impl Deciding<'_> {
         let parts = [&rendered.lasting, exits.exit_nodes(), &avoided, &ports];
         let changes = options::difference_to_all(&parts, &control.options);
 
-        let frozen: Vec<String> = changes
-            .iter()
-            .filter(|change| options::settable(&change.name) == Settable::AtStart)
-            .map(ToString::to_string)
-            .collect();
+        let at_start = changes.iter().filter(|change| options::settable(&change.name) == Settable::AtStart);
+        let frozen: Vec<String> = at_start.map(ToString::to_string).chain(self.other_version(control)).collect();
         let object = Object::Instance(wanted.name.clone());
         if !frozen.is_empty() {
             // What has to close, or goes to another tor, does not wait until the turn of its node has come.
@@ -252,18 +201,26 @@ impl Deciding<'_> {
             }
             return self.replace(wanted, rendered.text.clone(), frozen);
         }
-        if seen.torrc.present() != Some(&rendered.digest) {
+        let (rolled, changes) = self.rolled(wanted, changes);
+        if rolled == Rolled::Waits {
+            self.wait(&wanted.name, WaitReason::MaxUnavailable);
+        } else if seen.torrc.present() != Some(&rendered.digest) {
             let action = Action::WriteTorrc { torrc: rendered.text.clone() };
             self.step(object.clone(), self.cause(wanted), action);
         }
         if !changes.is_empty() {
             return self.step(object, self.cause_of(wanted, &changes), Action::SetOptions { changes });
         }
+        if rolled == Rolled::Waits {
+            return;
+        }
         let before = self.wish.mandate.renew.get(&wanted.name);
         if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
             self.renew(wanted, control);
         }
-        self.wait_for_service(wanted, control);
+        if !self.repair(wanted) {
+            self.wait_for_service(wanted, control);
+        }
     }
 
     /// Has an instance use new circuits, after it has the options by which these are chosen.
@@ -285,14 +242,6 @@ impl Deciding<'_> {
         } else if !control.circuit_established && control.listens_for(wanted) {
             self.wait(&wanted.name, WaitReason::Circuit);
         }
-    }
-
-    fn replace(&mut self, wanted: &desired::Instance, torrc: String, differences: Vec<String>) {
-        if self.is_ready(wanted) && !self.budget(&wanted.pool).take(wanted.nodes.len()) {
-            return self.wait(&wanted.name, WaitReason::MaxUnavailable);
-        }
-        let cause = self.cause(wanted);
-        self.step(Object::Instance(wanted.name.clone()), cause, Action::ReplaceInstance { torrc, differences });
     }
 
     /// Chooses the exits of a running instance, and says why where that cannot be done.

@@ -12,6 +12,7 @@ use crate::desired::{Confirmation, Fingerprint, InstanceName, PoolName, Prune, R
 use crate::firewall::model::Guard;
 use crate::observe::Visitor;
 
+use super::care::Care;
 use super::lockout::{self, Closing};
 use super::step::{Object, Step};
 
@@ -30,6 +31,8 @@ pub struct Mandate {
     pub on_trial: Option<OnTrial>,
     /// What became of the revision's change of the guard, where it was taken back.
     pub taken_back: Option<TakenBack>,
+    /// What the health of the instances asks for.
+    pub care: Care,
     /// The exits that an instance has to leave alone for now, by instance; one that is named with none had some before.
     pub avoid: BTreeMap<InstanceName, BTreeSet<Fingerprint>>,
     /// The instances that are to use new circuits, with how often each had done so before ([`Renewal::done`]): once it has
@@ -147,6 +150,7 @@ pub static BY_FILE_ALONE: Mandate = Mandate {
     endangered: BTreeSet::new(),
     on_trial: None,
     taken_back: None,
+    care: Care::NONE,
     avoid: BTreeMap::new(),
     renew: BTreeMap::new(),
     turns: BTreeMap::new(),

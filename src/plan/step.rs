@@ -41,6 +41,8 @@ pub enum Cause {
     Drift,
     /// The Tor network moved: a new consensus has other exits for the same wish.
     Consensus,
+    /// An instance is as it was left, and does not serve as it should.
+    Health,
     /// The instance is to leave from another exit: it is time, somebody says so, or its exit fails.
     Rotation,
 }
@@ -104,6 +106,25 @@ pub enum Action {
     DestroyInstance,
     /// The same, of an instance whose nodes go on in others.
     DissolveInstance,
+    /// Closes the SOCKS ports of an instance that goes; its connections run on for a while.
+    DrainInstance {
+        /// Why it is replaced, one sentence each; empty where it goes for good.
+        differences: Vec<String>,
+    },
+    /// Lets an instance leave the network and join it again; its process stays.
+    ReconnectInstance {
+        /// What is wrong.
+        why: String,
+    },
+    /// Stops an instance that does not serve and starts it again.
+    RestartInstance {
+        /// Its torrc.
+        torrc: String,
+        /// Whether it loses the directory cache that it had.
+        afresh: bool,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// What a step does to the number of objects: Terraform's four marks.
@@ -123,14 +144,18 @@ pub enum Mark {
 impl Step {
     /// The step's mark.
     pub fn mark(&self) -> Mark {
-        match self.action {
+        match &self.action {
             Action::InstallGuard { .. } | Action::StartInstance { .. } => Mark::Create,
             Action::UpdateGuard { .. }
             | Action::SetOptions { .. }
             | Action::NewCircuits
+            | Action::ReconnectInstance { .. }
             | Action::WriteTorrc { .. } => Mark::Update,
-            Action::ReplaceInstance { .. } => Mark::Replace,
-            Action::RemoveGuard | Action::DestroyInstance | Action::DissolveInstance => Mark::Destroy,
+            Action::ReplaceInstance { .. } | Action::RestartInstance { .. } => Mark::Replace,
+            Action::DrainInstance { differences } if !differences.is_empty() => Mark::Replace,
+            Action::RemoveGuard | Action::DestroyInstance | Action::DissolveInstance | Action::DrainInstance { .. } => {
+                Mark::Destroy
+            }
         }
     }
 }
@@ -139,7 +164,11 @@ impl Action {
     /// Whether an address on which an instance listens is closed by it.
     pub fn closes(&self, address: SocketAddr) -> bool {
         match self {
-            Self::DestroyInstance | Self::DissolveInstance | Self::ReplaceInstance { .. } => true,
+            Self::DestroyInstance
+            | Self::DissolveInstance
+            | Self::DrainInstance { .. }
+            | Self::ReplaceInstance { .. }
+            | Self::RestartInstance { .. } => true,
             Self::SetOptions { changes } => {
                 changes.iter().any(|change| change.name == SOCKS_PORT && !change.to.iter().any(|to| is_at(to, address)))
             }
@@ -197,6 +226,7 @@ impl fmt::Display for Cause {
             Self::Change => "change",
             Self::Drift => "drift",
             Self::Consensus => "consensus",
+            Self::Health => "health",
             Self::Rotation => "rotation",
         })
     }
@@ -226,6 +256,17 @@ impl fmt::Display for Action {
             Self::WriteTorrc { .. } => f.write_str("will be updated in place: its torrc was edited"),
             Self::DestroyInstance => f.write_str("will be destroyed"),
             Self::DissolveInstance => f.write_str("will lose its own tor: another one serves it from then on"),
+            Self::DrainInstance { differences } if differences.is_empty() => {
+                f.write_str("will be destroyed: it is drained first")
+            }
+            Self::DrainInstance { differences } => {
+                write!(f, "must be replaced: {}; it is drained first", differences.join("; "))
+            }
+            Self::ReconnectInstance { why } => write!(f, "will be connected to the network again: {why}"),
+            Self::RestartInstance { why, afresh: false, .. } => write!(f, "will be restarted: {why}"),
+            Self::RestartInstance { why, afresh: true, .. } => {
+                write!(f, "will be restarted with a fresh directory cache: {why}")
+            }
         }
     }
 }

@@ -51,6 +51,8 @@ impl Backoffs {
         match self.entries.get(&step.object) {
             None => true,
             Some(entry) if entry.failed.is_some() && entry.step != *step => true,
+            // Repairs that never end say nothing of another wish.
+            Some(entry) if entry.failed.is_none() && step.cause == Cause::Change => true,
             Some(entry) if entry.is_final() => false,
             Some(entry) => now >= entry.until,
         }
@@ -195,6 +197,7 @@ mod tests {
         assert!(backoffs.allows(&repair.step, at(0)));
         backoffs.record(std::slice::from_ref(&repair), None, at(0));
         assert!(!backoffs.allows(&repair.step, at(0)));
+        assert!(backoffs.allows(&step(Cause::Change), at(0)), "desired has moved");
         assert_eq!(backoffs.next(at(0)).map(|next| next < at(2)), Some(true));
         backoffs.record(&[], None, at(200));
         assert!(backoffs.allows(&repair.step, at(200)));

@@ -135,7 +135,6 @@ impl Orders {
             deletions: if allowed { Deletions::Allowed } else { Deletions::Limited },
             confirmed: confirmed.map(|confirmed| confirmed.instances.clone()).unwrap_or_default(),
             endangered: self.endangered_by(revision).cloned().unwrap_or_default(),
-            on_trial: None,
             taken_back: self.retreat(revision).map(|retreat| retreat.taken_back.clone()),
             ..Mandate::default()
         }

@@ -3,6 +3,8 @@
 mod held;
 mod source;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
@@ -180,7 +182,7 @@ impl Facts<'_> {
 
     fn is_due(&self, step: &Step) -> bool {
         let heals = self.inputs.desired.is_none_or(|desired| desired.reconcile.self_heal == SelfHeal::On);
-        heals || step.cause != Cause::Drift
+        heals || !matches!(step.cause, Cause::Drift | Cause::Health)
     }
 
     fn unhealthy(&self) -> Option<Verdict> {
@@ -230,16 +232,35 @@ impl Facts<'_> {
         }
         // A missing guard is put in place by us; the other blocks need somebody.
         let needs_somebody = self.blocks().into_iter().find(|(reason, _)| *reason != Reason::Unguarded);
-        match needs_somebody.or_else(|| self.held_for_a_word()) {
+        match needs_somebody.or_else(|| self.stopped_rollout()).or_else(|| self.held_for_a_word()) {
             Some((reason, sentence)) => Verdict::yes(reason, sentence),
             None => Verdict::no(Reason::Succeeded, "nothing needs an operator"),
         }
+    }
+
+    /// Finds a pool whose change goes no further, since nodes that it has reached do not serve.
+    fn stopped_rollout(&self) -> Option<(Reason, String)> {
+        let waits =
+            |node: &&NodeStatus| node.ready().is_some_and(|ready| ready.reason == Reason::MaxUnavailableLimitReached);
+        let is_bad =
+            |node: &&NodeStatus| matches!(node.state, NodeState::Failed | NodeState::Degraded) && !is_unknown(node);
+        let pools: BTreeSet<_> = self.nodes.iter().filter(waits).map(|node| &node.pool).collect();
+        pools.into_iter().find_map(|pool| {
+            let of_pool = || self.nodes.iter().filter(|node| node.pool == *pool);
+            let bad: Vec<String> = of_pool().filter(is_bad).map(describe_node).collect();
+            let kept = count(of_pool().filter(waits).count(), "node");
+            let stopped = format!("the change of pool {pool} has stopped, {kept} left as before: {}", listing(&bad));
+            (!bad.is_empty()).then_some((Reason::RolloutStopped, stopped))
+        })
     }
 
     /// True when every node serves as desired; unknown while nodes are on their way or cannot be observed.
     fn healthy(&self) -> Verdict {
         if self.inputs.desired.is_none() {
             return Verdict::unknown(Reason::Progressing, "no revision is in force yet");
+        }
+        if let Some(incident) = self.inputs.incident {
+            return Verdict::no(Reason::NetworkDown, incident.to_string());
         }
         let sentences = |wanted: &dyn Fn(&NodeStatus) -> bool| -> Vec<String> {
             self.nodes.iter().filter(|node| wanted(node)).map(describe_node).collect()

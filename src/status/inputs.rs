@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Reason, Status};
-use crate::desired::{Desired, PoolName, Revision};
+use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
+use crate::health::{Finding, Incident, Probes};
 use crate::observe::{Author, Observed};
 use crate::plan::step::Object;
 use crate::plan::{Plan, Step};
@@ -36,6 +37,12 @@ pub struct Inputs<'a> {
     pub failures: &'a Failures,
     /// What needs the same repair over and over.
     pub fights: &'a Fights,
+    /// The instances that are in trouble.
+    pub findings: &'a BTreeMap<InstanceName, Finding>,
+    /// How the latest probe through each instance went.
+    pub probes: &'a Probes,
+    /// What keeps all instances from using the network, where something does.
+    pub incident: Option<&'a Incident>,
     /// The firewall driver in use.
     pub driver: &'static str,
     /// The addresses of this host.

@@ -1,17 +1,21 @@
 //! The nodes: what each one does, and why it does not do more.
 
 mod exit;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use view::{Left, View};
+
 use super::conditions::Verdict;
 use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
-use crate::desired::{self, Country, InstanceName, NodeName, PoolName};
-use crate::observe::{self, Bootstrap, Control, Observation, Process};
-use crate::plan::step::{Cause, Object};
-use crate::plan::{Block, BlockReason, Plan, WaitReason};
+use crate::desired::{self, Country, NodeName, PoolName};
+use crate::health::Probed;
+use crate::observe::{Bootstrap, Control, Observation, Process};
+use crate::plan::WaitReason;
+use crate::plan::step::Cause;
 pub use exit::{ExitStatus, RotationStatus};
 
 /// One node.
@@ -31,7 +35,7 @@ pub struct NodeStatus {
     pub countries: BTreeSet<Country>,
     /// The exit that its connections leave from, where it is known: not where several nodes share its tor.
     pub exit: Option<ExitStatus>,
-    /// How long its latest circuit took to build, in milliseconds.
+    /// How long its latest probe took, where it passed, and else its latest circuit to build, in milliseconds.
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
@@ -39,6 +43,8 @@ pub struct NodeStatus {
     pub last_rotation: Option<RotationStatus>,
     /// How often its process has become another one since the daemon started.
     pub restarts: u64,
+    /// How the latest probe through it went, where it was probed.
+    pub probed: Option<Probed>,
     /// The tor process that serves it.
     pub instance: InstanceStatus,
     /// The conditions: `Ready`, and `Drifted` while it is.
@@ -51,12 +57,14 @@ pub struct NodeStatus {
 ///
 /// 1. **failed**: a step of its instance failed and has not gone right since, or what it needs cannot be had.
 /// 2. **degraded** (`Ready` is Unknown): its process or its control socket could not be observed.
-/// 3. **suspended**: it has no process, and an operator has suspended the reconciler.
-/// 4. **pending**: it has no process.
-/// 5. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
+/// 3. **failed**: it ends over and over, and is held down.
+/// 4. **suspended**: it has no process, and an operator has suspended the reconciler.
+/// 5. **pending**: it has no process.
+/// 6. **degraded**: a check of it has failed: no circuit, a bootstrap that does not go on, a probe.
+/// 7. **bootstrapping**: it has a process and does not serve: not bootstrapped, no circuit, or its SOCKS address is
 ///    closed, as it is until its exits are set.
-/// 6. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
-/// 7. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
+/// 8. **degraded**: it serves, and a step is left that makes it what desired says (drift, or a change).
+/// 9. **ready**: it serves, and nothing is left. A change that waits for its turn in its pool does not make it less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
     /// Its process is not started yet.
@@ -104,17 +112,6 @@ impl NodeState {
     }
 }
 
-/// What is known about one instance, gathered for the nodes it serves.
-struct View<'a> {
-    object: Object,
-    observed: Option<&'a observe::Instance>,
-    failure: Option<&'a super::Failure>,
-    block: Option<&'a Block>,
-    wait: Option<&'a WaitReason>,
-    causes: Vec<(Cause, String)>,
-    suspended: bool,
-}
-
 /// Makes the status of every node that desired asks for.
 pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
     let before: BTreeMap<&NodeName, &NodeStatus> = inputs
@@ -134,67 +131,6 @@ pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
         .collect()
 }
 
-/// The plan that was left, by object.
-struct Left<'a> {
-    blocks: BTreeMap<&'a Object, &'a Block>,
-    waits: BTreeMap<&'a Object, &'a WaitReason>,
-    causes: BTreeMap<&'a Object, Vec<(Cause, String)>>,
-}
-
-impl<'a> Left<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        let mut causes: BTreeMap<&Object, Vec<(Cause, String)>> = BTreeMap::new();
-        for step in plan.decided() {
-            causes.entry(&step.object).or_default().push((step.cause, step.action.to_string()));
-        }
-        Self {
-            blocks: plan.blocked.iter().map(|block| (&block.object, block)).collect(),
-            waits: plan.waiting.iter().map(|wait| (&wait.object, &wait.reason)).collect(),
-            causes,
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    fn of(inputs: &Inputs<'a>, left: &Left<'a>, name: &InstanceName) -> Self {
-        let object = Object::Instance(name.clone());
-        Self {
-            observed: inputs.observed.instances.get(name),
-            failure: inputs.failures.get(&object),
-            block: left.blocks.get(&object).copied(),
-            wait: left.waits.get(&object).copied(),
-            causes: left.causes.get(&object).cloned().unwrap_or_default(),
-            suspended: inputs.suspended.is_some() || inputs.suspended_pools.contains_key(name.pool()),
-            object,
-        }
-    }
-
-    fn control(&self) -> Option<&'a Control> {
-        self.observed.and_then(|instance| instance.control.present())
-    }
-
-    /// Why nobody can tell what the instance does, where that is so.
-    fn unknown(&self) -> Option<&'a str> {
-        let observed = self.observed.and_then(|instance| instance.process.unknown().or(instance.control.unknown()));
-        observed.or_else(|| match self.block.map(|block| &block.reason) {
-            Some(BlockReason::Unknown(why)) => Some(why.as_str()),
-            _ => None,
-        })
-    }
-
-    /// What it needs and cannot have, where that is so.
-    fn blocked(&self) -> Option<&'a Block> {
-        self.block.filter(|block| !matches!(block.reason, BlockReason::Unknown(_)))
-    }
-
-    /// What a step does that is left, other than for a new consensus or a rotation, under which the node serves on.
-    fn step_left(&self) -> Option<(Cause, &str)> {
-        let serves_on = |cause: &Cause| matches!(cause, Cause::Consensus | Cause::Rotation);
-        let (cause, sentence) = self.causes.iter().find(|(cause, _)| !serves_on(cause))?;
-        Some((*cause, sentence))
-    }
-}
-
 /// Whether an instance is known to serve at an address.
 fn serves(control: &Control, socks: SocketAddr) -> bool {
     control.bootstrap.progress == 100 && control.circuit_established && control.socks_listeners.contains(&socks)
@@ -211,11 +147,18 @@ fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
         return (NodeState::Failed, Verdict::no(reason_of_block(&block.reason), block.reason.to_string()));
     }
     if let Some(why) = view.unknown() {
+        let why = view.finding.map_or_else(|| why.to_owned(), |finding| format!("{why}: {finding}"));
         return (NodeState::Degraded, Verdict::unknown(Reason::ObservationFailed, why));
+    }
+    if let Some(wait @ WaitReason::HeldDown { .. }) = view.wait {
+        return (NodeState::Failed, Verdict::no(Reason::HeldDown, wait.to_string()));
     }
     let Some(control) = view.control() else {
         return without_control(view);
     };
+    if let Some(verdict) = view.unwell(control) {
+        return (NodeState::Degraded, verdict);
+    }
     if !serves(control, socks) {
         return (NodeState::Bootstrapping, Verdict::no(Reason::Progressing, under_way(view, control, socks)));
     }
@@ -293,20 +236,28 @@ fn node_status(
         pool: instance.pool.clone(),
         socks: node.socks,
         state,
-        serving: view.control().is_some_and(|control| serves(control, node.socks)),
+        serving: view.finding.is_none() && view.control().is_some_and(|control| serves(control, node.socks)),
         countries: instance.countries.clone(),
         // Nothing tells which of the circuits of a shared tor are whose.
         exit: view
             .control()
             .filter(|_| instance.nodes.len() == 1)
             .and_then(|control| Some(exit::of(inputs, control.exit.as_ref()?.fingerprint))),
-        latency_ms: view.control().and_then(|control| control.latency_ms),
+        latency_ms: latency(view),
         rotations: inputs.rotations.count(&instance.name),
         last_rotation: inputs.rotations.last(&instance.name).map(|last| exit::rotation(inputs, last)),
         restarts: restarts(view, before),
+        probed: view.probed.cloned(),
         instance: instance_status(view, before),
         conditions: conditions.map(|(kind, verdict)| verdict.condition(kind, previous, inputs.now)).collect(),
     }
+}
+
+/// How long a request through it takes, as far as that was measured.
+fn latency(view: &View<'_>) -> Option<u32> {
+    let control = view.control()?;
+    let probed = view.probed.and_then(|probed| probed.outcome.as_ref().ok());
+    probed.map(|answer| answer.latency_ms).or(control.latency_ms)
 }
 
 /// Counts one more restart when the process is another one than the last that was seen.

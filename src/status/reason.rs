@@ -91,6 +91,12 @@ reasons! {
     LockoutRefused,
     /// A rolling change waits for its turn.
     MaxUnavailableLimitReached,
+    /// An instance ends over and over, and is not started again for now.
+    HeldDown,
+    /// No instance of this host can use the network.
+    NetworkDown,
+    /// A change of a pool has stopped, since the first nodes that it reached do not serve.
+    RolloutStopped,
     /// The process of an instance is another one than before.
     Restarted,
 }

@@ -7,6 +7,7 @@ mod drift;
 mod exits;
 mod openapi;
 mod orders;
+mod probe;
 mod schema;
 
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use probe::ProbeDocument;
 
 use super::condition::ConditionStatus;
 use super::event::{About, Event};
@@ -133,8 +136,10 @@ pub struct NodeDocument {
     pub countries: Vec<String>,
     /// The exit that its connections leave from; null until a circuit is built.
     pub exit: Option<ExitDocument>,
-    /// How long its latest circuit took to build, in milliseconds.
+    /// How long its latest probe took, where it passed, and else its latest circuit to build, in milliseconds.
     pub latency_ms: Option<u32>,
+    /// How the latest probe through it went; null where there was none.
+    pub probe: Option<ProbeDocument>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
     /// The last time that it did; null where that is not known.
@@ -254,6 +259,7 @@ impl From<&NodeStatus> for NodeDocument {
             countries: node.countries.iter().map(ToString::to_string).collect(),
             exit: node.exit.as_ref().map(ExitDocument::from),
             latency_ms: node.latency_ms,
+            probe: node.probed.as_ref().map(ProbeDocument::from),
             rotations: node.rotations,
             last_rotation: node.last_rotation.as_ref().map(RotationDocument::from),
             restarts: node.restarts,

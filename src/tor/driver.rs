@@ -200,6 +200,11 @@ impl Session {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it had bootstrapped when it was seen last.
+    fn has_bootstrapped(&self) -> bool {
+        self.seen().is_some_and(|seen| seen.control.bootstrap.progress == 100)
+    }
+
     /// Keeps what was seen; `None` where that is not all there is to see.
     fn keep(&self, seen: Option<look::Seen>) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
@@ -227,6 +232,14 @@ impl Tor for TorDriver {
             return Ok(());
         }
         set::set_options(self, name, changes).await
+    }
+
+    async fn reconnect(&self, name: &InstanceName) -> Result<(), TorError> {
+        set::reconnect(self, name).await
+    }
+
+    async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError> {
+        life::clear_cache(self, name).await
     }
 
     async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError> {

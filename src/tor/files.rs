@@ -18,12 +18,6 @@ const PRIVATE: u32 = 0o700;
 /// How much of a log is kept; a longer one is cut.
 const MAX_LOG_BYTES: u64 = 1 << 20;
 
-/// tor's file of the consensus.
-const CONSENSUS: &str = "cached-microdesc-consensus";
-
-/// tor's directory cache. The consensus comes last: where it is, the rest is too.
-const CACHE: [&str; 4] = ["cached-certs", "cached-microdescs", "cached-microdescs.new", CONSENSUS];
-
 /// How many warnings an error repeats.
 const WARNINGS_IN_ERRORS: usize = 5;
 
@@ -121,37 +115,6 @@ pub fn instances_in(root: &Path) -> io::Result<Vec<InstanceName>> {
         names.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
     }
     Ok(names)
-}
-
-/// Copies the directory cache of the instance with the newest consensus into a DataDirectory that has none.
-///
-/// Only what every client downloads alike is copied: neither guards nor keys. tor replaces these files as a whole, except
-/// the journal of descriptors, whose torn end it passes over.
-pub fn seed(state_root: &Path, state: &Path) -> io::Result<Option<InstanceName>> {
-    if state.join(CONSENSUS).exists() {
-        return Ok(None);
-    }
-    let consensus_of = |name: &InstanceName| fs::metadata(state_root.join(name.to_string()).join(CONSENSUS)).ok();
-    let age = |name: &InstanceName| consensus_of(name).and_then(|found| found.modified().ok());
-    let siblings = instances_in(state_root)?.into_iter().filter_map(|name| Some((age(&name)?, name)));
-    let Some((_, sibling)) = siblings.max_by(|(left, _), (right, _)| left.cmp(right)) else { return Ok(None) };
-    let from = state_root.join(sibling.to_string());
-    for file in CACHE {
-        copy_atomically(&from.join(file), &state.join(file))?;
-    }
-    Ok(Some(sibling))
-}
-
-/// Copies a file so that a reader sees all of it or nothing; one that is not there is not copied.
-fn copy_atomically(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = match File::open(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    let directory = to.parent().unwrap_or(Path::new("."));
-    let mut copy = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
-    io::copy(&mut source, &mut copy)?;
-    copy.persist(to).map(drop).map_err(|failed| failed.error)
 }
 
 /// Takes the lock of an instance, which another process that works on it holds as well.
@@ -258,26 +221,6 @@ mod tests {
         fs::remove_file(&path).unwrap();
         drop(held);
         assert!(try_lock(&path).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_new_instance_gets_the_newest_cache_and_nothing_else() {
-        let root = tempfile::tempdir().unwrap();
-        let file = |name: &str, file: &str| root.path().join(name).join(file);
-        for (name, hour) in [("eu-0", 1), ("eu-1", 2), ("eu-2", 0)] {
-            fs::create_dir(root.path().join(name)).unwrap();
-            fs::write(file(name, "state"), "Guard").unwrap();
-            fs::write(file(name, "cached-microdescs"), name).unwrap();
-            fs::write(file(name, CONSENSUS), name).unwrap();
-            let written = std::time::UNIX_EPOCH + Duration::from_secs(hour * 3600);
-            File::options().write(true).open(file(name, CONSENSUS)).unwrap().set_modified(written).unwrap();
-        }
-        fs::create_dir(root.path().join("us-0")).unwrap();
-        let fresh = root.path().join("us-0");
-        assert_eq!(seed(root.path(), &fresh).unwrap().unwrap().to_string(), "eu-1");
-        assert_eq!(fs::read_to_string(fresh.join("cached-microdescs")).unwrap(), "eu-1");
-        assert!(!fresh.join("state").exists());
-        assert_eq!(seed(root.path(), &fresh).unwrap(), None);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct OptionChange {
 
 /// The option that opens SOCKS ports.
 pub const SOCKS_PORT: &str = "SocksPort";
+/// The option that says who may use them.
+pub const SOCKS_POLICY: &str = "SocksPolicy";
 /// The option that names the exits.
 pub const EXIT_NODES: &str = "ExitNodes";
 /// The option that takes some of them away.
@@ -76,6 +78,16 @@ impl OptionChange {
     /// Whether this change opens SOCKS ports, or moves them.
     pub fn opens_socks(&self) -> bool {
         self.name == SOCKS_PORT && !self.to.is_empty() && self.to != [CLOSED]
+    }
+
+    /// Whether it is of an option that the pool's own `torrc` sets, and not one of ours that is never in a torrc.
+    pub fn is_of_torrc(&self) -> bool {
+        ![SOCKS_PORT, SOCKS_POLICY, EXIT_NODES, EXCLUDE_EXIT_NODES].contains(&self.name.as_str())
+    }
+
+    /// The change that closes all SOCKS ports.
+    pub fn closing() -> Self {
+        Self { name: SOCKS_PORT.to_owned(), from: vec![], to: vec![CLOSED.to_owned()] }
     }
 
     /// Whether this change closes all SOCKS ports.

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 30] = [
+const ROOMS: [(&str, &[&str]); 32] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -25,6 +25,8 @@ const ROOMS: [(&str, &[&str]); 30] = [
     // The snapshot and the decision. Neither can do anything.
     ("observe", &["desired", "tor::options", "tor::relays", "firewall::model"]),
     ("plan", &["desired", "observe", "tor::layout", "tor::relays", "tor::options", "tor::torrc", "firewall::model"]),
+    // Who is in trouble, and what is tried next.
+    ("health", &["desired", "observe", "plan"]),
     // Both on paper, to be planned for elsewhere.
     ("observe::snapshot", &["error", "desired", "observe", "plan", "tor::layout", "tor::options"]),
     // Which revision is in force, and what operators have said.
@@ -43,7 +45,12 @@ const ROOMS: [(&str, &[&str]); 30] = [
     // A change of the guard that is kept or taken back.
     ("trial", &["error", "sys", "desired", "observe", "plan", "firewall::model", "firewall", "observe::collect"]),
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
-    ("status", &["error", "sys", "desired", "export", "observe", "plan", "rollout", "rotation", "firewall::model"]),
+    (
+        "status",
+        &["error", "sys", "desired", "export", "observe", "plan", "health", "rollout", "rotation", "firewall::model"],
+    ),
+    // A request of our own through a node.
+    ("probe", &["error", "desired", "health"]),
     // One pass.
     (
         "reconcile",
@@ -52,8 +59,10 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "sys",
             "desired",
             "tor::layout",
+            "tor::options",
             "observe",
             "plan",
+            "health",
             "rollout",
             "rotation",
             "observe::collect",
@@ -82,6 +91,7 @@ const ROOMS: [(&str, &[&str]); 30] = [
             "apply",
             "status",
             "trial",
+            "probe",
             "reconcile",
         ],
     ),
@@ -131,10 +141,11 @@ const ROOMS: [(&str, &[&str]); 30] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "desired",
     "export",
     "firewall::model",
+    "health",
     "observe",
     "observe::snapshot",
     "plan",

@@ -2,6 +2,7 @@
 
 mod crash;
 mod exclusive;
+mod health;
 mod outage;
 mod rotate;
 mod safety;

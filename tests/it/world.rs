@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, PoolName, Revision};
 use super::firewall::model::Guard;
+use super::health::{Finding, Incident, Probes};
 use super::observe::{
     Bootstrap, Control, Instance, Observation, Observed, ObservedExit, ObservedGuard, Process, TorProgram,
 };
@@ -31,6 +32,9 @@ pub struct World {
     pub plan: Plan,
     pub failures: Failures,
     pub fights: Fights,
+    pub findings: BTreeMap<InstanceName, Finding>,
+    pub incident: Option<Incident>,
+    pub probes: Probes,
     pub driver: &'static str,
     pub server_addresses: Vec<IpAddr>,
     pub suspended: Option<Suspension>,
@@ -78,6 +82,9 @@ impl World {
             plan: Plan::default(),
             failures: Failures::new(),
             fights: Fights::new(),
+            findings: BTreeMap::new(),
+            incident: None,
+            probes: BTreeMap::new(),
             driver: "nftables",
             server_addresses: vec!["192.0.2.10".parse().unwrap(), "2001:db8:1::10".parse().unwrap()],
             suspended: None,
@@ -139,6 +146,9 @@ impl World {
             plan: &self.plan,
             failures: &self.failures,
             fights: &self.fights,
+            findings: &self.findings,
+            incident: self.incident.as_ref(),
+            probes: &self.probes,
             driver: self.driver,
             server_addresses: &self.server_addresses,
             suspended: self.suspended.as_ref(),
@@ -212,7 +222,7 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
         process: Observation::Present(Process { pid: 4000 + u32::from(number), started: 77 }),
         control: Observation::Present(Control {
             version: "0.4.9.11".to_owned(),
-            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None },
+            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None, ..Bootstrap::default() },
             circuit_established: true,
             network_live: Some(true),
             socks_listeners,
@@ -220,5 +230,6 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
             latency_ms: Some(180 + 7 * u32::from(number % 40)),
             ..Control::default()
         }),
+        ..Instance::default()
     }
 }

@@ -21,6 +21,7 @@ const ONE_YEAR: Duration = Duration::from_secs(366 * 86_400);
 pub fn check(findings: &mut Findings<'_>, document: &Document) {
     let reconcile = &document.reconcile;
     within(findings, "reconcile.resync_every", reconcile.resync_every.0, ONE_SECOND, ONE_DAY);
+    within(findings, "reconcile.drain_for", reconcile.drain_for.0, Duration::ZERO, ONE_DAY);
     within(findings, "firewall.confirm_within", document.firewall.confirm_within.0, ONE_SECOND, ONE_DAY);
     within(findings, "alerts.repeat_every", document.alerts.repeat_every.0, ONE_SECOND, ONE_YEAR);
     for (at, pool) in document.pools.iter().enumerate() {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::{Action, BlockReason, Cause, Deciding, Object, OptionChange, WaitReason};
+use super::{Action, BlockReason, Cause, Deciding, Object, OptionChange, Parting, WaitReason};
 use crate::desired::{self, InstanceName, NodeName};
 use crate::observe::{Control, Instance, overlap};
 use crate::tor::options;
@@ -116,22 +116,26 @@ impl<'a> Deciding<'a> {
         true
     }
 
-    /// Lets an instance go whose nodes go on in others, once these can take them: at once, or one address after the other
-    /// where it has more than may be unavailable.
+    /// Lets an instance go whose nodes go on in others: its addresses close once these can take them, no more at once than
+    /// may be unavailable, and its connections have some time.
     pub(super) fn dissolve(&mut self, name: &InstanceName, seen: &Instance) {
-        let handed_on: Vec<(SocketAddr, &desired::Instance)> =
-            seen.listeners().filter_map(|address| Some((address, self.addresses().heir(address, name)?))).collect();
-        let taken: Vec<&(SocketAddr, &desired::Instance)> =
-            handed_on.iter().filter(|(_, heir)| self.can_take(heir) && self.budget(&heir.pool).take(1)).collect();
-        if taken.len() == handed_on.len() {
-            let held = self.wish.mandate.hold(&Object::Instance(name.clone()));
-            return self.remove(name, Action::DissolveInstance, held);
+        let (closing, staying): (Vec<SocketAddr>, Vec<SocketAddr>) =
+            seen.listeners().partition(|address| self.may_give_up(name, *address, true));
+        if !staying.is_empty() {
+            self.wait(name, WaitReason::Successors);
         }
-        self.wait(name, WaitReason::Successors);
-        let Some(control) = seen.control.present().filter(|_| !taken.is_empty()) else { return };
-        let taken: Vec<SocketAddr> = taken.iter().map(|(address, _)| *address).collect();
-        let changes = vec![without(control, &taken)];
-        self.step(Object::Instance(name.clone()), Cause::Change, Action::SetOptions { changes });
+        match (self.parting(name), seen.control.present()) {
+            (Parting::Wait(connections), _) => self.wait(name, WaitReason::Draining { connections }),
+            (Parting::Go, _) if staying.is_empty() => {
+                let held = self.wish.mandate.hold(&Object::Instance(name.clone()));
+                self.remove(name, Action::DissolveInstance, held);
+            }
+            (_, Some(control)) if !closing.is_empty() => {
+                let changes = vec![without(control, &closing)];
+                self.step(Object::Instance(name.clone()), Cause::Change, Action::SetOptions { changes });
+            }
+            _ => {}
+        }
     }
 
     /// Of what is to be set, what closes ports and opens none: all of them, or those that go to other instances.

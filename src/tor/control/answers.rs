@@ -48,6 +48,7 @@ impl<'a> Answers<'a> {
         let Heard { latency_ms, renewal, renewed_at } = heard;
         control.circuit_established = self.get("status/circuit-established") == "1";
         control.exit = circuits::exit(self.get("circuit-status"), self.get("stream-status"), &renewed_at);
+        control.connections = self.get("stream-status").lines().filter(|line| !line.trim().is_empty()).count();
         control.latency_ms = latency_ms;
         control.renewal = renewal;
     }
@@ -88,6 +89,7 @@ fn bootstrap(line: &str) -> Bootstrap {
         progress: field("PROGRESS").and_then(|percent| percent.parse().ok()).unwrap_or_default(),
         summary: field("SUMMARY").unwrap_or_default(),
         warning: field("WARNING").filter(|_| is_warned_of),
+        ignorable: field("RECOMMENDATION").as_deref() == Some("ignore"),
     }
 }
 
@@ -147,6 +149,6 @@ mod tests {
     #[test]
     fn a_problem_that_tor_would_ignore_is_no_warning() {
         let line = "WARN BOOTSTRAP PROGRESS=5 SUMMARY=\"x\" WARNING=\"y\" RECOMMENDATION=ignore";
-        assert_eq!(bootstrap(line).warning, None);
+        assert_eq!((bootstrap(line).warning, bootstrap(line).ignorable), (None, true));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 
+use super::super::cache;
 use super::super::files::{self, file_error};
 use super::super::layout::InstancePaths;
 use super::super::process::{self, Launch, start_time};
@@ -77,7 +79,8 @@ async fn check(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths, t
 /// Gives a new instance the directory cache of one that is up already: it bootstraps at once, and the Tor network serves
 /// one download instead of a hundred. Without it tor downloads everything by itself, so no error is one.
 fn seed(driver: &TorDriver, name: &InstanceName, paths: &InstancePaths) {
-    match files::seed(&driver.layout.state_root(), &paths.state) {
+    let up = |name: &InstanceName| driver.sessions().get(name).is_some_and(|session| session.has_bootstrapped());
+    match cache::seed(&driver.layout.state_root(), &paths.state, up, Timestamp::now()) {
         Ok(Some(sibling)) => tracing::debug!(instance = %name, from = %sibling, "the directory cache was copied"),
         Ok(None) => {}
         Err(error) => tracing::info!(instance = %name, %error, "the directory cache of a sibling cannot be copied"),
@@ -119,6 +122,11 @@ pub(super) async fn write_torrc(driver: &TorDriver, name: &InstanceName, torrc: 
     let paths = driver.paths(name);
     check(driver, name, &paths, torrc).await?;
     files::write_atomically(&paths.torrc(), torrc)
+}
+
+pub(super) async fn clear_cache(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {
+    let _lock = files::lock(&driver.layout, name).await?;
+    cache::clear(&driver.paths(name).state)
 }
 
 pub(super) async fn stop(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {

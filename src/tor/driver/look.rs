@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use jiff::Timestamp;
 use tokio::net::UnixStream;
 
+use super::super::cache;
 use super::super::control::answers::{Answers, CIRCUITS, QUESTION, settings};
 use super::super::control::{ConnectionError, Message};
 use super::super::files;
@@ -41,9 +43,16 @@ struct Look {
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     torrc: Observation<TorrcDigest>,
-    control: Control,
+    pub(super) control: Control,
     /// The time of its consensus, once it has bootstrapped.
     consensus: Option<String>,
+}
+
+impl Seen {
+    /// Whether it takes no new connections and has some still.
+    fn is_draining(&self) -> bool {
+        self.control.socks_listeners.is_empty() && self.control.connections > 0
+    }
 }
 
 pub(super) async fn observe(driver: &TorDriver) -> TorObservation {
@@ -95,12 +104,20 @@ async fn look(driver: &TorDriver, name: InstanceName, processes: &Result<Found, 
             }
         },
     };
+    let mut hangs = false;
     let (control, consensus) = match &process {
-        Observation::Present(process) => ask(driver, &name, process, &torrc).await,
+        Observation::Present(process) => match ask(driver, &name, process, &torrc).await {
+            Ok((control, consensus)) => (Observation::Present(control), consensus),
+            Err(silence) => {
+                hangs = silence.hangs;
+                (Observation::Unknown(silence.why), None)
+            }
+        },
         Observation::Absent => (Observation::Absent, None),
         Observation::Unknown(why) => (Observation::Unknown(why.clone()), None),
     };
-    Look { name, instance: Instance { torrc: torrc.digest, process, control }, consensus }
+    let has_cache = process.is_absent() && cache::is_live(&paths.state, Timestamp::now());
+    Look { name, instance: Instance { torrc: torrc.digest, process, control, has_cache, hangs }, consensus }
 }
 
 /// Gives what was seen of an instance before, where it has the same one process; of what has happened since, circuits
@@ -109,12 +126,14 @@ async fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result
     let [process] = processes.as_ref().ok()?.get(name)?.as_slice() else { return None };
     let session = driver.sessions().get(name).filter(|session| session.watched.process == *process).cloned()?;
     let Seen { torrc, control, consensus } = match session.news.take() {
+        // Connections end without an event: whoever waits for their end asks.
+        Doubt::Nothing if session.seen()?.is_draining() => ask_circuits(&session).await?,
         Doubt::Nothing => session.seen()?,
         Doubt::Circuits => ask_circuits(&session).await?,
         Doubt::Everything => return None,
     };
-    let instance =
-        Instance { torrc, process: Observation::Present(process.clone()), control: Observation::Present(control) };
+    let (process, control) = (Observation::Present(process.clone()), Observation::Present(control));
+    let instance = Instance { torrc, process, control, ..Instance::default() };
     Some(Look { name: name.clone(), instance, consensus: consensus.map(|time| (session, time)) })
 }
 
@@ -165,12 +184,9 @@ async fn ask(
     name: &InstanceName,
     process: &Process,
     torrc: &Torrc,
-) -> (Observation<Control>, Option<(Arc<Session>, String)>) {
-    let session = match driver.session(name, process) {
-        Ok(Some(session)) => session,
-        Ok(None) => return (Observation::Unknown("it ended just now".to_owned()), None),
-        Err(error) => return (Observation::Unknown(chain(&error)), None),
-    };
+) -> Result<(Control, Option<(Arc<Session>, String)>), Silence> {
+    let session = driver.session(name, process).map_err(|error| Silence::because(chain(&error)))?;
+    let session = session.ok_or_else(|| Silence::because("it ended just now"))?;
     session.news.take();
     match ask_session(&session, &torrc.text).await {
         Ok((control, time)) => {
@@ -179,32 +195,50 @@ async fn ask(
             let is_known = torrc.unknown().is_none();
             let seen = Seen { torrc, control: control.clone(), consensus: consensus.clone() };
             session.keep(is_known.then_some(seen));
-            (Observation::Present(control), consensus.map(|time| (session, time)))
+            Ok((control, consensus.map(|time| (session, time))))
         }
-        Err(why) => {
+        Err(silence) => {
             session.keep(None);
-            (Observation::Unknown(why), None)
+            Err(silence)
         }
     }
 }
 
+/// Why a running process says nothing.
+struct Silence {
+    why: String,
+    /// Whether it took the question and gave no answer in time, as one does that hangs. Its process is ours for certain
+    /// then: a pidfd holds it.
+    hangs: bool,
+}
+
+impl Silence {
+    fn because(why: impl Into<String>) -> Self {
+        Self { why: why.into(), hangs: false }
+    }
+}
+
+impl From<ConnectionError> for Silence {
+    fn from(error: ConnectionError) -> Self {
+        Self { why: error.to_string(), hangs: matches!(error, ConnectionError::Deadline(_)) }
+    }
+}
+
 /// Asks for everything, and by name for what the torrc says; gives the consensus' time with it.
-async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String), String> {
+async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String), Silence> {
     let deadline = Instant::now() + LOOK_PATIENCE;
-    let say = |error: ConnectionError| error.to_string();
-    let reply = session.control.ask(QUESTION.to_owned(), LOOK_PATIENCE).await.map_err(say)?;
+    let reply = session.control.ask(QUESTION.to_owned(), LOOK_PATIENCE).await?;
     if !reply.is_ok() {
-        return Err(format!("tor refused GETINFO: {}", reply.words()));
+        return Err(Silence::because(format!("tor refused GETINFO: {}", reply.words())));
     }
     let answers = Answers::of(&reply);
     let expected = session.watched.process.pid;
     if answers.pid() != Some(expected) {
-        return Err(format!(
-            "its control socket belongs to process {} and not to {expected}",
-            answers.get("process/pid")
-        ));
+        let owner = answers.get("process/pid");
+        let why = format!("its control socket belongs to process {owner} and not to {expected}");
+        return Err(Silence::because(why));
     }
-    let options = ask_by_name(session, answers.options(), torrc, deadline).await.map_err(say)?;
+    let options = ask_by_name(session, answers.options(), torrc, deadline).await?;
     let control = answers.control(options, session.control.heard());
     Ok((control, answers.get("consensus/valid-after").to_owned()))
 }

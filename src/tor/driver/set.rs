@@ -26,6 +26,15 @@ pub(super) async fn set_options(
     Ok(())
 }
 
+/// Switches the network off and on again: all connections are made anew, by the same process.
+///
+/// What stays off, where the second command fails, is an option that nobody wants, and is taken back as such.
+pub(super) async fn reconnect(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {
+    let line = Line::of(driver, name).await?;
+    line.ask("SETCONF", "SETCONF DisableNetwork=1".to_owned()).await?;
+    line.ask("RESETCONF", "RESETCONF DisableNetwork".to_owned()).await.map(drop)
+}
+
 /// Makes a tor that had no usable exit see that it has some again.
 ///
 /// tor judges whether it can build circuits when its directory changes, and not when `ExitNodes` does: where it was

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use exitpool::desired::{Desired, Lockout, Prune, ReconcilePolicy, SshAccess};
 use exitpool::observe::{Door, Observation, ObservedGuard, Visitor};
-use exitpool::plan::{Action, Deletions, HoldReason, Mandate, Object, Suspended, TakeBack, TakenBack};
+use exitpool::plan::{Action, Deletions, HoldReason, Mandate, Mark, Object, Suspended, TakeBack, TakenBack};
 
 use super::laws::pool;
 use super::world::World;
@@ -25,7 +25,7 @@ fn limited(percent: u8) -> ReconcilePolicy {
 }
 
 fn destroys(world: &World, desired: &Desired) -> usize {
-    world.plan(desired).steps.iter().filter(|step| step.action == Action::DestroyInstance).count()
+    world.plan(desired).steps.iter().filter(|step| step.mark() == Mark::Destroy && step.object != Object::Guard).count()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use exitpool::desired::{
 };
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
-use exitpool::plan::{Action, Block, BlockReason, Cause, Object, Step};
+use exitpool::plan::{Action, Block, BlockReason, Cause, Mark, Object, Plan, Step};
 use exitpool::tor::options::digest::TorrcDigest;
 use proptest::prelude::*;
 
@@ -142,9 +142,16 @@ impl World {
     }
 }
 
-/// The places in a list of steps where an instance is started or may open a port.
+/// Whether an instance is started by a step, or may open a port.
 fn opens(step: &Step) -> bool {
-    matches!(step.action, Action::StartInstance { .. } | Action::SetOptions { .. } | Action::ReplaceInstance { .. })
+    match &step.action {
+        Action::StartInstance { .. } | Action::ReplaceInstance { .. } => true,
+        Action::SetOptions { changes } => changes.iter().any(|change| {
+            let is_new = |port: &String| port != "0" && !change.from.contains(port);
+            change.name != "SocksPort" || change.to.iter().any(is_new)
+        }),
+        _ => false,
+    }
 }
 
 proptest! {
@@ -198,7 +205,7 @@ proptest! {
             let guards: Vec<usize> = (0..plan.steps.len()).filter(|at| plan.steps[*at].object == Object::Guard).collect();
             prop_assert!(guards.iter().all(|at| *at == 0 || *at == plan.steps.len() - 1), "{:#?}", plan.steps);
             let first_open = plan.steps.iter().position(opens).unwrap_or(usize::MAX);
-            let last_destroy = plan.steps.iter().rposition(|step| step.action == Action::DestroyInstance);
+            let last_destroy = plan.steps.iter().rposition(|step| step.object != Object::Guard && step.mark() == Mark::Destroy);
             prop_assert!(last_destroy.is_none_or(|at| at < first_open), "{:#?}", plan.steps);
             for step in &plan.steps {
                 world.carry_out(step);
@@ -423,13 +430,23 @@ fn a_rolling_replacement_leaves_enough_of_a_pool() {
     let mut world = World::new(&COUNTRIES);
     world.converge(&desired);
     desired.pools[0].torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+    let names = |plan: &Plan| -> Vec<Object> {
+        plan.steps.iter().filter(|step| step.mark() == Mark::Replace).map(|step| step.object.clone()).collect()
+    };
     let plan = world.plan(&desired);
-    let replaced = plan.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
-    assert_eq!((replaced, plan.waiting.len()), (2, 6), "a quarter of eight at a time");
+    let drained = names(&plan);
+    assert_eq!((drained.len(), plan.waiting.len()), (2, 6), "a quarter of eight at a time");
     plan.steps.iter().for_each(|step| world.carry_out(step));
+    let Object::Instance(first) = drained[0].clone() else { panic!("{drained:?}") };
+    world.control(&first).connections = 1;
     let next = world.plan(&desired);
-    let replaced = next.steps.iter().filter(|step| matches!(step.action, Action::ReplaceInstance { .. })).count();
-    assert_eq!(replaced, 0, "the first two do not serve yet");
+    assert_eq!((names(&next), next.waiting.len()), (drained[1..].to_vec(), 7), "the first one has a connection still");
+    next.steps.iter().for_each(|step| world.carry_out(step));
+    assert_eq!(names(&world.plan(&desired)), [], "neither serves yet");
+    world.mandate.care.drained.insert(first.clone());
+    assert_eq!(names(&world.plan(&desired)), drained[..1], "its time is over");
+    world.mandate.care.drained.clear();
+    world.control(&first).connections = 0;
     world.converge(&desired);
 }
 
@@ -543,4 +560,51 @@ fn two_pools_swap_their_ports() {
     world.converge(&desired(30_010, 30_000));
     assert_eq!(world.pids(), pids);
     assert!(world.plan(&desired(30_010, 30_000)).is_converged());
+}
+
+#[test]
+fn another_torrc_is_tried_on_a_few_also_where_tor_takes_it_at_run_time() {
+    let mut desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["60".to_owned()]);
+    let (touched, waiting) = touched(&world.plan(&desired));
+    assert_eq!((touched.len(), waiting), (2, 6));
+    world.plan(&desired).steps.iter().for_each(|step| world.carry_out(step));
+    world.mandate.care.unproven = touched;
+    assert_eq!(self::touched(&world.plan(&desired)), (BTreeSet::new(), 6), "nobody can tell yet whether they serve");
+    world.mandate.care.unproven.clear();
+    assert_eq!(self::touched(&world.plan(&desired)).1, 4);
+    world.converge(&desired);
+
+    // Who may come in is not left open until its turn.
+    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["90".to_owned()]);
+    desired.access.socks = ["198.51.100.0/24".parse().unwrap()].into();
+    let plan = world.plan(&desired);
+    let closes = plan.steps.iter().filter(|step| step.to_string().contains("SocksPolicy")).count();
+    assert_eq!((closes, self::touched(&plan).1), (8, 6), "{plan:#?}");
+}
+
+/// The instances that a plan has steps for, and how many wait for their turn.
+fn touched(plan: &Plan) -> (BTreeSet<InstanceName>, usize) {
+    let name = |step: &Step| match &step.object {
+        Object::Instance(name) => Some(name.clone()),
+        Object::Guard => None,
+    };
+    (plan.steps.iter().filter_map(name).collect(), plan.waiting.len())
+}
+
+#[test]
+fn another_tor_program_is_rolled_over_a_pool() {
+    let desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
+    let mut world = World::new(&COUNTRIES);
+    world.converge(&desired);
+    let Observation::Present(program) = &mut world.observed.tor else { panic!("there is one") };
+    program.version = "0.4.9.12".to_owned();
+    let plan = world.plan(&desired);
+    assert_eq!(touched(&plan).0.len(), 2);
+    let words = "it runs tor 0.4.9.11, and 0.4.9.12 is installed";
+    assert!(plan.steps.iter().all(|step| step.cause == Cause::Drift && step.to_string().contains(words)), "{plan:#?}");
+    world.observed.tor = Observation::Unknown("it is too old".to_owned());
+    assert!(world.plan(&desired).is_converged(), "what runs is left alone while nothing better is there");
 }

@@ -83,8 +83,16 @@ impl World {
             (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => {
                 self.observed.instances.remove(name);
             }
-            (Object::Instance(name), Action::StartInstance { torrc, .. } | Action::ReplaceInstance { torrc, .. }) => {
-                self.start(name, torrc);
+            (
+                Object::Instance(name),
+                Action::StartInstance { torrc, .. }
+                | Action::ReplaceInstance { torrc, .. }
+                | Action::RestartInstance { torrc, .. },
+            ) => self.start(name, torrc),
+            (Object::Instance(name), Action::DrainInstance { .. }) => {
+                let control = self.control(name);
+                control.options.set("SocksPort", ["0"]);
+                control.socks_listeners.clear();
             }
             (Object::Instance(name), Action::WriteTorrc { torrc }) => {
                 self.instance(name).torrc = Observation::Present(TorrcDigest::of(torrc));
@@ -111,7 +119,7 @@ impl World {
         let control = Control {
             version: "0.4.9.11".to_owned(),
             options: RunningOptions::parse(torrc),
-            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None },
+            bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None, ..Bootstrap::default() },
             circuit_established: true,
             network_live: Some(true),
             ..Control::default()
@@ -120,6 +128,7 @@ impl World {
             torrc: Observation::Present(TorrcDigest::of(torrc)),
             process: Observation::Present(Process { pid: self.next_pid, started: 1 }),
             control: Observation::Present(control),
+            ..Instance::default()
         };
         self.observed.instances.insert(name.clone(), instance);
     }

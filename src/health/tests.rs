@@ -1,0 +1,339 @@
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::desired::{ExitPolicy, Pool};
+use crate::observe::{Bootstrap, Control, Observation, Process};
+use crate::plan::Rung;
+
+/// A pool that serves, to be bent, with a clock of its own.
+struct Ward {
+    desired: Desired,
+    observed: Observed,
+    probes: Probes,
+    health: Health,
+    now: Timestamp,
+}
+
+impl Ward {
+    fn of(size: u16) -> Self {
+        let pool = Pool {
+            name: "eu".parse().unwrap(),
+            size,
+            countries: [].into(),
+            listen: IpAddr::from([127, 0, 0, 1]),
+            socks_port: 30_000,
+            rotate_every: None,
+            nodes_per_instance: NonZeroU16::MIN,
+            exits: ExitPolicy::default(),
+            torrc: [].into(),
+        };
+        let desired = Desired { pools: vec![pool], ..Desired::default() };
+        let serving = |wanted: Instance| (wanted.name.clone(), serving(&wanted));
+        let instances = desired.instances().into_iter().map(serving).collect();
+        let observed = Observed { instances, ..Observed::default() };
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        Self { desired, observed, probes: Probes::new(), health: Health::default(), now }
+    }
+
+    fn examine(&mut self) -> Care {
+        let Self { desired, observed, probes, now, .. } = self;
+        self.health.examine(&Examination { desired, observed, probes, now: *now });
+        self.health.care(desired, *now)
+    }
+
+    /// Examines after a time; gives the rungs that are asked for.
+    fn after(&mut self, seconds: i64) -> Vec<(String, Rung)> {
+        self.now += SignedDuration::from_secs(seconds);
+        let care = self.examine();
+        care.repairs.into_iter().map(|(name, repair)| (name.to_string(), repair.rung)).collect()
+    }
+
+    fn instance(&mut self, node: usize) -> &mut observe::Instance {
+        self.observed.instances.values_mut().nth(node).unwrap()
+    }
+
+    fn control(&mut self, node: usize) -> &mut Control {
+        match &mut self.instance(node).control {
+            Observation::Present(control) => control,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn restarted(&mut self, node: usize) {
+        let wanted = self.desired.instances().remove(node);
+        self.health.restarted(&wanted, self.now);
+    }
+
+    fn probe(&mut self, node: usize, outcome: Result<(), &str>) {
+        let answer = |()| Answer { latency_ms: 300, address: None };
+        let probed = Probed { at: self.now, outcome: outcome.map(answer).map_err(str::to_owned) };
+        self.probes.insert(format!("eu-{node}").parse().unwrap(), probed);
+    }
+}
+
+fn serving(wanted: &Instance) -> observe::Instance {
+    observe::Instance {
+        process: Observation::Present(Process { pid: 7, started: 1 }),
+        control: Observation::Present(Control {
+            bootstrap: Bootstrap { progress: 100, ..Bootstrap::default() },
+            circuit_established: true,
+            network_live: Some(true),
+            socks_listeners: wanted.nodes.iter().map(|node| node.socks).collect(),
+            ..Control::default()
+        }),
+        ..observe::Instance::default()
+    }
+}
+
+fn asked(name: &str, rung: Rung) -> Vec<(String, Rung)> {
+    vec![(name.to_owned(), rung)]
+}
+
+#[test]
+fn a_pool_that_serves_needs_nothing_and_wakes_nobody() {
+    let mut ward = Ward::of(3);
+    assert_eq!((ward.examine(), ward.health.next(ward.now)), (Care::default(), None));
+    assert!(ward.health.findings(&ward.desired).is_empty() && ward.health.incident().is_none());
+}
+
+#[test]
+fn each_failed_check_tries_something_else() {
+    let mut ward = Ward::of(2);
+    ward.control(0).circuit_established = false;
+    ward.control(0).renewal.done = 7;
+    assert_eq!(ward.after(0), []);
+    assert_eq!(ward.health.next(ward.now), Some(ward.now + Duration::from_secs(10)));
+    assert_eq!(ward.after(10), [], "two looks close together are one check");
+    assert_eq!(ward.health.renewals().count(), 0);
+    assert_eq!(ward.after(5), asked("eu-0", Rung::NewCircuits));
+    assert_eq!(ward.health.renewals().map(|(_, before)| before).collect::<Vec<_>>(), [7]);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect), "it has no exit that could be left alone");
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Restart));
+    ward.restarted(0);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect));
+    assert_eq!(ward.after(15), [], "it was restarted just now");
+    assert_eq!(ward.after(15), asked("eu-0", Rung::RestartAfresh));
+    let finding = &ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()];
+    assert!(finding.to_string().starts_with("it can build no circuit; 7 checks have failed"), "{finding}");
+    ward.control(0).circuit_established = true;
+    assert_eq!(ward.after(1), []);
+    assert!(ward.health.findings(&ward.desired).is_empty());
+}
+
+#[test]
+fn an_exit_that_does_not_serve_is_left_alone_for_a_while() {
+    let mut ward = Ward::of(2);
+    let fingerprint = Fingerprint::from_bytes([7; 20]);
+    ward.control(0).exit = Some(observe::ObservedExit { fingerprint, confirmed: true });
+    for rung in [Rung::NewCircuits, Rung::AvoidExit] {
+        ward.now += SignedDuration::from_secs(60);
+        ward.probe(0, Err("no answer"));
+        ward.probe(1, Ok(()));
+        assert_eq!(ward.after(0), asked("eu-0", rung));
+    }
+    let avoided = |ward: &Ward| ward.health.avoided(ward.now).map(|(_, exits)| exits).collect::<Vec<_>>();
+    assert_eq!(avoided(&ward), [BTreeSet::from([fingerprint])]);
+    ward.probes.clear();
+    ward.after(29 * 60);
+    assert_eq!(avoided(&ward), [BTreeSet::from([fingerprint])], "also after it is well");
+    ward.after(60);
+    assert_eq!(avoided(&ward), [BTreeSet::new()], "its options are taken back");
+    ward.after(600);
+    assert!(avoided(&ward).is_empty());
+}
+
+#[test]
+fn a_bootstrap_fails_no_check_while_it_goes_on_or_tor_says_that_it_will() {
+    let mut ward = Ward::of(2);
+    for progress in [10, 30, 50, 60] {
+        ward.control(0).bootstrap.progress = progress;
+        assert_eq!(ward.after(100), [], "at {progress} %");
+    }
+    ward.control(0).bootstrap.ignorable = true;
+    assert_eq!([ward.after(100), ward.after(100), ward.after(100), ward.after(100)], [const { Vec::new() }; 4]);
+    ward.control(0).bootstrap.ignorable = false;
+    assert_eq!(ward.after(1), []);
+    assert_eq!([ward.after(45), ward.after(45)], [vec![], vec![]]);
+    assert_eq!(ward.health.stuck(ward.now), [&"eu-0".parse().unwrap()].into());
+    assert_eq!(ward.after(45), asked("eu-0", Rung::Restart));
+    ward.restarted(0);
+    assert_eq!([ward.after(45), ward.after(45)], [vec![], vec![]]);
+    assert_eq!(ward.after(45), asked("eu-0", Rung::RestartAfresh));
+}
+
+#[test]
+fn one_that_gives_no_answer_is_restarted_after_so_many_looks_in_a_row() {
+    let mut ward = Ward::of(2);
+    let hung = observe::Instance {
+        control: Observation::Unknown("no answer".to_owned()),
+        hangs: true,
+        ..ward.instance(1).clone()
+    };
+    let answering = std::mem::replace(ward.instance(1), hung.clone());
+    assert_eq!([ward.after(0), ward.after(15)], [vec![], vec![]]);
+    *ward.instance(1) = answering;
+    assert_eq!([ward.after(15), ward.after(61)], [vec![], vec![]], "it has answered again");
+    *ward.instance(1) = hung.clone();
+    assert_eq!([ward.after(15), ward.after(15)], [vec![], vec![]]);
+    assert_eq!(ward.after(15), asked("eu-1", Rung::Restart));
+    *ward.instance(1) = observe::Instance { hangs: false, ..hung };
+    assert_eq!(ward.after(100), [], "what cannot be observed for another reason is left alone");
+}
+
+#[test]
+fn a_network_that_is_down_is_one_incident_and_nobody_is_restarted() {
+    let mut ward = Ward::of(3);
+    for node in 0..3 {
+        ward.control(node).circuit_established = false;
+        ward.control(node).network_live = Some(false);
+    }
+    for _ in 0..20 {
+        assert_eq!(ward.after(60), []);
+    }
+    let incident = ward.health.incident().unwrap();
+    assert_eq!((incident.cause, incident.instances), (Outage::NetworkDown, 3));
+    assert_eq!(ward.now.duration_since(incident.since), SignedDuration::from_secs(19 * 60));
+    for node in 0..3 {
+        *ward.control(node) = serving(&ward.desired.instances()[node]).control.present().unwrap().clone();
+    }
+    ward.after(1);
+    assert!(ward.health.incident().is_none());
+}
+
+#[test]
+fn one_that_fails_first_is_not_restarted_before_another_one_was_asked() {
+    let mut ward = Ward::of(3);
+    ward.probe(1, Ok(()));
+    ward.probe(2, Ok(()));
+    for _ in 0..9 {
+        ward.now += SignedDuration::from_secs(20);
+        ward.probe(0, Err("no answer"));
+        assert_eq!(ward.after(1), [], "the others passed before it failed");
+    }
+    ward.probe(2, Ok(()));
+    ward.now += SignedDuration::from_secs(20);
+    ward.probe(0, Err("no answer"));
+    assert_eq!(ward.after(1), asked("eu-0", Rung::NewCircuits));
+
+    // Without a probe, tor's own word that the network is down is believed.
+    let mut ward = Ward::of(3);
+    ward.control(0).circuit_established = false;
+    ward.control(0).network_live = Some(false);
+    assert!((0..9).all(|_| ward.after(60).is_empty()));
+    ward.control(0).network_live = Some(true);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
+}
+
+#[test]
+fn a_trouble_that_all_have_is_no_ones_own_and_one_that_few_have_is() {
+    let mut ward = Ward::of(4);
+    (0..4).for_each(|node| ward.control(node).circuit_established = false);
+    ward.after(0);
+    assert!(ward.health.incident().is_none(), "circuits come and go");
+    for _ in 0..5 {
+        assert_eq!(ward.after(15), []);
+        assert_eq!(ward.health.incident().unwrap().cause, Outage::NoneServes);
+    }
+    ward.control(3).circuit_established = true;
+    ward.after(15);
+    assert!(ward.health.incident().is_none());
+    assert_eq!(ward.after(15).len(), 3);
+}
+
+#[test]
+fn a_pool_that_starts_is_no_incident() {
+    let mut ward = Ward::of(3);
+    for progress in [10, 20, 30, 50, 60, 75, 90, 95] {
+        (0..3).for_each(|node| ward.control(node).bootstrap.progress = progress);
+        assert_eq!(ward.after(20), []);
+        ward.after(1);
+        assert!(ward.health.incident().is_none(), "at {progress} %");
+    }
+    (0..3).for_each(|node| {
+        ward.control(node).bootstrap.progress = 100;
+        ward.control(node).circuit_established = false;
+    });
+    ward.after(1);
+    ward.after(5);
+    assert!(ward.health.incident().is_none(), "the first circuits take a moment");
+}
+
+#[test]
+fn restarts_are_few_at_once() {
+    let mut ward = Ward::of(12);
+    (0..8).for_each(|node| ward.control(node).circuit_established = false);
+    ward.after(0);
+    ward.after(15);
+    ward.after(15);
+    let restarts = ward.after(15);
+    assert_eq!(restarts.len(), RESTARTS_AT_ONCE, "{restarts:?}");
+    assert_eq!(most_unavailable(&ward.desired, &"eu".parse().unwrap()), 3);
+    ward.desired.reconcile.max_unavailable_percent = 1;
+    assert_eq!(ward.after(0).len(), 1, "and no more than may be unavailable");
+}
+
+#[test]
+fn one_that_ends_over_and_over_is_held_down_longer_each_time() {
+    let mut ward = Ward::of(2);
+    let name: InstanceName = "eu-0".parse().unwrap();
+    for _ in 0..4 {
+        ward.restarted(0);
+        assert_eq!(ward.examine().held_down, BTreeMap::new());
+        ward.now += SignedDuration::from_secs(2);
+    }
+    for minutes in [5, 10, 20, 40, 60, 60] {
+        ward.restarted(0);
+        let held = ward.examine().held_down[&name].clone();
+        assert_eq!(held.until, ward.now + SignedDuration::from_mins(minutes));
+        ward.after(minutes * 60);
+        assert_eq!(ward.examine().held_down, BTreeMap::new());
+    }
+    ward.after(2 * 3_600 + 1);
+    ward.restarted(0);
+    assert_eq!(ward.examine().held_down, BTreeMap::new(), "it stayed up");
+}
+
+#[test]
+fn another_wish_is_another_case() {
+    let mut ward = Ward::of(2);
+    (0..6).for_each(|_| ward.restarted(0));
+    ward.control(0).circuit_established = false;
+    assert!(!ward.examine().held_down.is_empty());
+    ward.desired.pools[0].torrc.insert("NumCPUs".to_owned(), vec!["1".to_owned()]);
+    assert!(ward.examine().held_down.is_empty());
+}
+
+#[test]
+fn each_probe_that_fails_is_a_check_and_one_that_passes_clears_the_record() {
+    let mut ward = Ward::of(2);
+    for expected in [1, 2] {
+        ward.now += SignedDuration::from_secs(60);
+        ward.probe(0, Err("no answer"));
+        ward.probe(1, Ok(()));
+        ward.examine();
+        ward.after(20);
+        let finding = ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()].clone();
+        assert_eq!(finding.failures, expected, "a look is not a probe");
+    }
+    ward.now += SignedDuration::from_secs(60);
+    ward.probe(0, Err("no answer"));
+    assert_eq!(ward.after(0), asked("eu-0", Rung::Restart));
+    ward.probe(0, Ok(()));
+    ward.after(1);
+    ward.probe(0, Ok(()));
+    ward.after(1);
+    ward.probe(0, Err("no answer"));
+    ward.probe(1, Ok(()));
+    ward.after(0);
+    assert_eq!(ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()].failures, 1);
+    for _ in 0..9 {
+        ward.probe(0, Err("no answer"));
+        ward.probe(1, Err("no answer"));
+        assert_eq!(ward.after(20), []);
+    }
+    assert_eq!(ward.health.incident().unwrap().cause, Outage::ProbeFails);
+}
