@@ -74,11 +74,12 @@ impl Deciding<'_> {
         // Who has the fewest to choose from goes first.
         others.sort_by_cached_key(|claim| sharing.fitting(claim).count());
         let mut lots: Vec<Lot> = others.iter().map(|claim| sharing.draw(claim)).collect();
-        // Where all wait for each other, the first one goes ahead: nobody would ever move.
-        let moves = |lot: &Lot| matches!(lot, Lot::Exit(_));
-        if let Some(first) = lots.iter().position(|lot| *lot == Lot::Later).filter(|_| !lots.iter().any(moves)) {
+        // Where all wait for each other nobody would ever move, so they draw as if all had moved.
+        if !lots.iter().any(|lot| matches!(lot, Lot::Exit(_))) {
             sharing.leaving.clear();
-            lots[first] = sharing.draw(&others[first]);
+            for (lot, claim) in lots.iter_mut().zip(&others).filter(|(lot, _)| **lot == Lot::Later) {
+                *lot = sharing.draw(claim);
+            }
         }
         let names = others.iter().map(|claim| claim.instance.name.clone());
         self.own.extend(names.zip(lots));
