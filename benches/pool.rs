@@ -20,7 +20,7 @@ mod host;
 
 use std::time::Duration;
 
-use bare::BareTor;
+use bare::{BareTor, Tables};
 use exitpool::testnet::Testnet;
 use figures::{Amount, Figure, Target, median};
 use host::Host;
@@ -55,6 +55,7 @@ async fn measure() {
     figures.push(whitelist(&mut host).await);
     figures.extend(starts(&mut host).await);
     figures.extend(costs(&mut host).await);
+    figures.extend(memory(&mut host).await);
     host.strike().await;
     figures::print("A real pool on a private Tor network", &figures);
 }
@@ -77,9 +78,9 @@ async fn whitelist(host: &mut Host) -> Figure {
 async fn starts(host: &mut Host) -> Vec<Figure> {
     let (mut bare, mut small, mut large) = (vec![], vec![], vec![]);
     for round in 1..=ROUNDS {
-        bare.push(BareTor::new(&host.stage).start().await);
+        bare.push(BareTor::new(&host.stage, Tables::None).start().await);
         small.push(host.grow_from_nothing(SMALL).await);
-        bare.push(BareTor::new(&host.stage).start().await);
+        bare.push(BareTor::new(&host.stage, Tables::None).start().await);
         large.push(host.grow_from_nothing(LARGE).await);
         eprintln!(
             "starts, round {round} of {ROUNDS}: bare {bare:.2?}, {SMALL} nodes {small:.2?}, {LARGE} nodes {large:.2?}"
@@ -118,10 +119,29 @@ async fn costs(host: &mut Host) -> Vec<Figure> {
     ]
 }
 
+/// What a node's part of its tor takes, beside a bare tor with the tables of countries that it reads by default.
+async fn memory(host: &mut Host) -> Vec<Figure> {
+    let mut figures = vec![];
+    for (together, target) in [(1, 0.33), (10, 0.05), (50, 0.0125)] {
+        let tors = host.share(LARGE, together).await;
+        let mut bare = BareTor::new(&host.stage, Tables::Default);
+        bare.start().await;
+        tokio::time::sleep(REST).await;
+        let pool: u64 = tors.into_iter().map(cost::proportional).sum();
+        figures.push(Figure {
+            name: format!("memory of a node where {together} share a tor, of {LARGE}, beside a bare tor's"),
+            measured: Amount::Bytes(pool / u64::from(LARGE)),
+            beside: Some(Amount::Bytes(cost::proportional(bare.pid()))),
+            target: Target::Times(target),
+        });
+    }
+    figures
+}
+
 /// From the death of a tor to a node that is ready, beside a bare tor that was killed and starts again.
 async fn kills(host: &mut Host) -> Vec<Figure> {
     host.resize(SMALL).await;
-    let mut tor = BareTor::new(&host.stage);
+    let mut tor = BareTor::new(&host.stage, Tables::None);
     tor.start().await;
     let (mut bare, mut node) = (vec![], vec![]);
     for victim in 0..KILLS {

@@ -20,14 +20,29 @@ const DONE: &str = "Bootstrapped 100%";
 pub struct BareTor<'a> {
     network: &'a Testnet,
     directory: tempfile::TempDir,
+    tables: Tables,
     child: Option<Child>,
 }
 
+/// Whether a tor reads the tables of countries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tables {
+    /// None, as the nodes' tors.
+    None,
+    /// Those of the distribution, as any tor that nobody told otherwise.
+    Default,
+}
+
 impl<'a> BareTor<'a> {
-    pub fn new(stage: &'a Stage) -> Self {
+    pub fn new(stage: &'a Stage, tables: Tables) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("torrc"), "").unwrap();
-        Self { network: stage.network(), directory, child: None }
+        Self { network: stage.network(), directory, tables, child: None }
+    }
+
+    /// The process id of the one that runs.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).unwrap()
     }
 
     /// Kills the one that runs, starts one with what it has left, and gives the time until it can carry a request.
@@ -51,8 +66,10 @@ impl<'a> BareTor<'a> {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         command.arg("--defaults-torrc").arg(self.network.torrc_defaults()).args(["-f", &path("torrc")]);
         command.args(["--DataDirectory", &path("data"), "--Log", &format!("notice file {}", path("log"))]);
-        // As the nodes' tors: no table of countries, one port.
-        command.args(["--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null", "--SocksPort", "auto"]);
+        if self.tables == Tables::None {
+            command.args(["--GeoIPFile", "/dev/null", "--GeoIPv6File", "/dev/null"]);
+        }
+        command.args(["--SocksPort", "auto"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -1,5 +1,6 @@
 //! A pool host on a private Tor network, and what is done to it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,22 @@ impl Host {
 
     /// Commits a size, and gives the time from the commit until the host is as desired.
     pub async fn resize(&mut self, nodes: u16) -> Duration {
+        self.follow(nodes, &document(nodes)).await
+    }
+
+    /// Lets so many nodes share a tor, and gives the tors' process ids once the host is as desired.
+    pub async fn share(&mut self, nodes: u16, together: u16) -> BTreeSet<u32> {
+        self.resize(0).await;
+        let shared = document(nodes).replace("socks_port", &format!("nodes_per_instance: {together}, socks_port"));
+        self.follow(nodes, &shared).await;
+        let report = self.stage.report().await.unwrap();
+        let pid = |node: &Value| node["instance"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        list(&report).iter().filter_map(pid).collect()
+    }
+
+    async fn follow(&mut self, nodes: u16, document: &str) -> Duration {
         let begun = Instant::now();
-        self.stage.commit(&document(nodes), &format!("{nodes} nodes")).await.unwrap();
+        self.stage.commit(document, &format!("{nodes} nodes")).await.unwrap();
         let what = format!("{nodes} ready nodes");
         let done = |report: &Report| report.converged && list(report).len() == usize::from(nodes) && all_ready(report);
         self.stage.wait_for(&what, PATIENCE, done).await.unwrap();

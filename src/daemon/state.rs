@@ -259,8 +259,8 @@ impl State {
             TakeBack::ProbeFailed(_) => self.rollbacks.probe_failed += 1,
             TakeBack::Unconfirmed => self.rollbacks.unconfirmed += 1,
         }
-        let failed = taken_back.failed.as_deref().unwrap_or_default();
-        tracing::warn!(cause = %taken_back.cause, failed, revision = %in_force, "the change of the firewall was taken back");
+        let result = taken_back.failed.as_deref().unwrap_or("done");
+        tracing::warn!(cause = %taken_back.cause, result, revision = %in_force, "the change of the firewall was taken back");
         self.journal.taken_back(&taken_back, &in_force);
         let orders = self.revisions.records.orders().clone();
         let retreat = Retreat { revision: in_force, taken_back };

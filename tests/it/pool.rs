@@ -3,6 +3,7 @@
 mod crash;
 mod exclusive;
 mod health;
+mod hundred;
 mod outage;
 mod rotate;
 mod safety;
@@ -10,4 +11,5 @@ mod shared;
 pub mod stage;
 mod switches;
 mod tamper;
+mod watch;
 mod whole;

@@ -31,7 +31,7 @@ fn round() -> [Wish; 5] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_dies_at_any_step_is_followed_by_one_that_converges() {
-    let document = |wish: &Wish| document(&wish.pool) + "reconcile: {max_delete: 100%, max_unavailable: 50%}\n";
+    let document = |wish: &Wish| document(&wish.pool) + "reconcile: {max_delete: 100%, max_unavailable: 100%}\n";
     let round = round();
     let last = round.last().unwrap();
     let Some(mut host) = Host::start("wstep", &document(last)).await else { return };

@@ -25,7 +25,7 @@ async fn where_consumers_go_is_written_nowhere() {
         let urls = [format!("http://{CANARY}.invalid/"), format!("http://{}/{CANARY}", host.network().echo())];
         for (how, url) in [("--socks5-hostname", &urls[0]), ("--socks5-hostname", &urls[1]), ("--socks5", &urls[1])] {
             let mut curl = host.network().client_command("curl");
-            curl.args(["--silent", "--max-time", "20", "--user-agent", CANARY, how, &proxy, url]);
+            curl.args(["--silent", "--max-time", "6", "--user-agent", CANARY, how, &proxy, url]);
             let output = curl.output().await.unwrap();
             let expected = !url.contains("invalid");
             assert_eq!(output.status.success(), expected, "{url}: {}", String::from_utf8_lossy(&output.stderr));

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use exitpool::daemon::socket::Report;
 
 use super::stage::{Host, document, nodes, pids, pool, reachable};
-use crate::support::inside;
+use super::watch::Watch;
 
 fn shared_by(nodes: u16) -> String {
     let mut pool = pool("us", 8, "us", 30_000);
@@ -44,45 +41,4 @@ async fn nodes_that_share_a_tor_serve_each_by_itself_and_can_be_shared_out_anew(
     let (fewest, looks) = watch.end();
     assert!(looks > 20 && fewest >= 6, "{fewest} of 8 nodes were open at some moment of {looks} looks");
     host.strike().await;
-}
-
-/// Shorter than a pass, so that the doors that are closed in it are closed at once.
-const ONE_MOMENT: Duration = Duration::from_millis(5);
-
-/// Knocks at the nodes' doors, round after round, and keeps the smallest number that was open in one.
-struct Watch {
-    over: Arc<AtomicBool>,
-    fewest: Arc<AtomicUsize>,
-    looking: std::thread::JoinHandle<usize>,
-}
-
-impl Watch {
-    fn of(namespace: &str, addresses: Vec<SocketAddr>) -> Self {
-        let (over, fewest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(usize::MAX)));
-        let (namespace, is_over, smallest) = (namespace.to_owned(), Arc::clone(&over), Arc::clone(&fewest));
-        let look = move || {
-            let mut looks = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                let open = addresses.iter().filter(|address| std::net::TcpStream::connect(address).is_ok()).count();
-                // A round that was interrupted adds up what was closed at different times.
-                if began.elapsed() < ONE_MOMENT {
-                    smallest.fetch_min(open, Ordering::Relaxed);
-                    looks += 1;
-                }
-                // The doors are knocked at, not battered: tor has to answer others as well.
-                std::thread::sleep(ONE_MOMENT);
-            }
-            looks
-        };
-        let looking = std::thread::spawn(move || inside(&namespace, look));
-        Self { over, fewest, looking }
-    }
-
-    /// The smallest number of open doors, and how often all were knocked at.
-    fn end(self) -> (usize, usize) {
-        self.over.store(true, Ordering::Relaxed);
-        let looks = self.looking.join().unwrap();
-        (self.fewest.load(Ordering::Relaxed), looks)
-    }
 }
