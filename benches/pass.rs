@@ -13,6 +13,7 @@ mod model;
 mod world;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use exitpool::desired::Desired;
@@ -94,11 +95,11 @@ impl Host {
 /// Gives the modelled Tor network as many exits as the real one has.
 fn populate(world: &mut World) {
     let Observation::Present(relays) = &mut world.observed.relays else { panic!("the model knows its relays") };
-    let models: Vec<_> = relays.exits.values().cloned().collect();
+    let models: Vec<_> = relays.exits().values().cloned().collect();
     for (number, model) in (0..EXITS).zip(models.into_iter().cycle()) {
         let mut fingerprint = [0xee; 20];
         fingerprint[..4].copy_from_slice(&number.to_be_bytes());
-        relays.exits.insert(Fingerprint::from_bytes(fingerprint), model);
+        Arc::make_mut(relays).exits_mut().insert(Fingerprint::from_bytes(fingerprint), model);
     }
 }
 

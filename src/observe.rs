@@ -11,6 +11,7 @@ pub mod snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -65,7 +66,7 @@ pub struct Observed {
     /// The instances that are ours: those with a directory of ours, and those with a process that runs in one.
     pub instances: BTreeMap<InstanceName, Instance>,
     /// The relays of the consensus, from a bootstrapped instance; absent while there is none.
-    pub relays: Observation<Relays>,
+    pub relays: Observation<Arc<Relays>>,
     /// The guard, as read back; absent where the driver has nothing of ours.
     pub guard: Observation<ObservedGuard>,
     /// Who changed the guard last, where it is not as wished and the kernel told; nothing is decided on it.

@@ -21,6 +21,7 @@ pub mod relays;
 pub mod torrc;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -36,7 +37,7 @@ pub struct TorObservation {
     /// The instances of ours, by name.
     pub instances: BTreeMap<InstanceName, Instance>,
     /// The relays, from a bootstrapped instance.
-    pub relays: Observation<Relays>,
+    pub relays: Observation<Arc<Relays>>,
     /// The tor program.
     pub program: Observation<TorProgram>,
 }

@@ -19,12 +19,11 @@ mod rolling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use crate::desired::{self, Country, Desired, ExitPolicy, Fingerprint, InstanceName, PoolName};
+use crate::desired::{self, Desired, ExitPolicy, Fingerprint, InstanceName, PoolName};
 use crate::firewall::model::Guard;
 use crate::observe::{Control, Instance, Observation, Observed, RenewalStage};
 use crate::tor::layout::Layout;
-use crate::tor::options::{self, ExitChoice, ExitNodes, OptionChange, Settable};
-use crate::tor::relays::Relays;
+use crate::tor::options::{self, ExitChoice, OptionChange, Settable};
 use crate::tor::torrc;
 
 use leaving::Parting;
@@ -89,7 +88,6 @@ struct Deciding<'a> {
     observed: &'a Observed,
     wanted: &'a BTreeMap<InstanceName, desired::Instance>,
     guarded: bool,
-    chosen: Vec<Chosen>,
     /// What those get that want an exit for themselves.
     own: BTreeMap<InstanceName, Lot>,
     /// How much of each pool may still be made unavailable.
@@ -98,9 +96,6 @@ struct Deciding<'a> {
     plan: Plan,
 }
 
-/// A wish for exits, and those that fit it.
-type Chosen = (BTreeSet<Country>, ExitPolicy, Option<ExitNodes>);
-
 impl<'a> Deciding<'a> {
     fn new(wish: &'a Wish<'a>, observed: &'a Observed, wanted: &'a BTreeMap<InstanceName, desired::Instance>) -> Self {
         Self {
@@ -108,7 +103,6 @@ impl<'a> Deciding<'a> {
             observed,
             wanted,
             guarded: is_guarded(wish, observed),
-            chosen: vec![],
             own: BTreeMap::new(),
             budgets: BTreeMap::new(),
             addresses: None,
@@ -255,7 +249,7 @@ impl Deciding<'_> {
         match &self.observed.relays {
             Observation::Present(_) if wanted.exits.own_prefix().is_some() => self.own_exit(&wanted.name),
             Observation::Present(relays) => {
-                let Some(exits) = self.exits_of(wanted, relays) else {
+                let Some(exits) = relays.exit_nodes(&wanted.countries, &wanted.exits) else {
                     let countries = wanted.countries.iter().copied().collect();
                     self.block(Object::Instance(wanted.name.clone()), BlockReason::NoExits { countries });
                     return ExitChoice::Nothing;
@@ -288,17 +282,6 @@ impl Deciding<'_> {
         }
     }
 
-    /// Finds the exits that fit, once for all instances with one wish; `None` where there are none.
-    fn exits_of(&mut self, wanted: &desired::Instance, relays: &Relays) -> Option<ExitNodes> {
-        let same = |(countries, policy, _): &&Chosen| *countries == wanted.countries && *policy == wanted.exits;
-        if let Some((.., exits)) = self.chosen.iter().find(same) {
-            return exits.clone();
-        }
-        let exits = ExitNodes::of(relays.choose(&wanted.countries, &wanted.exits));
-        self.chosen.push((wanted.countries.clone(), wanted.exits.clone(), exits.clone()));
-        exits
-    }
-
     fn cause(&self, wanted: &desired::Instance) -> Cause {
         self.wish.applied.cause(wanted)
     }
@@ -329,6 +312,6 @@ impl Deciding<'_> {
             return false;
         };
         let fit = relays.choose(&wanted.countries, &wanted.exits);
-        running.iter().all(|exit| fit.contains(exit) || !relays.exits.contains_key(exit))
+        running.iter().all(|exit| fit.contains(exit) || !relays.exits().contains_key(exit))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::options::ExitNodes;
 use crate::desired::{Country, ExitPolicy, Fingerprint};
 
 /// The relays that can be exits, from one consensus.
@@ -17,8 +19,22 @@ pub struct Relays {
     /// When the consensus became valid, as written in it; tells one consensus from the next.
     pub valid_after: String,
     /// The exits, by identity.
-    pub exits: BTreeMap<Fingerprint, Exit>,
+    exits: BTreeMap<Fingerprint, Exit>,
+    /// What was chosen among them before.
+    #[serde(skip)]
+    chosen: Chosen,
 }
+
+/// The exits that were chosen for a few wishes: a pure function's answers, which are worth keeping, since a consensus is
+/// chosen from each pass.
+#[derive(Debug, Default)]
+struct Chosen(Mutex<Vec<(Wish, Option<ExitNodes>)>>);
+
+/// What exits are chosen by.
+type Wish = (BTreeSet<Country>, ExitPolicy);
+
+/// How many wishes are remembered: more than pools have on a host, as a rule.
+const MOST_WISHES: usize = 64;
 
 /// A relay that can be an exit: it has the flags `Exit`, `Running` and `Valid`, and not `BadExit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +117,37 @@ impl Relays {
             let country = countries.get(&address).copied().or_else(second);
             (listed.fingerprint, Exit { address, country, bandwidth: listed.bandwidth })
         };
-        Self { valid_after, exits: listed.into_iter().map(exit).collect() }
+        Self::new(valid_after, listed.into_iter().map(exit).collect())
+    }
+
+    /// The exits of the consensus of a time.
+    pub fn new(valid_after: String, exits: BTreeMap<Fingerprint, Exit>) -> Self {
+        Self { valid_after, exits, chosen: Chosen::default() }
+    }
+
+    /// The exits, by identity.
+    pub fn exits(&self) -> &BTreeMap<Fingerprint, Exit> {
+        &self.exits
+    }
+
+    /// The exits, to be changed: what was chosen among them before is forgotten.
+    pub fn exits_mut(&mut self) -> &mut BTreeMap<Fingerprint, Exit> {
+        self.chosen = Chosen::default();
+        &mut self.exits
+    }
+
+    /// The exits that a wish allows, as the option that names them; `None` where there are none.
+    pub fn exit_nodes(&self, countries: &BTreeSet<Country>, policy: &ExitPolicy) -> Option<ExitNodes> {
+        let mut chosen = self.chosen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |(wish, _): &&(Wish, Option<ExitNodes>)| wish.0 == *countries && wish.1 == *policy;
+        if let Some((_, exits)) = chosen.iter().find(is_same) {
+            return exits.clone();
+        }
+        let exits = ExitNodes::of(self.choose(countries, policy));
+        if chosen.len() < MOST_WISHES {
+            chosen.push(((countries.clone(), policy.clone()), exits.clone()));
+        }
+        exits
     }
 
     /// Lists the exits that a wish allows; no countries means any.
@@ -110,6 +156,22 @@ impl Relays {
         self.exits.iter().filter(fits).map(|(found, _)| *found).collect()
     }
 }
+
+/// A copy begins without.
+impl Clone for Chosen {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// What was asked for before is no part of a consensus.
+impl PartialEq for Chosen {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Chosen {}
 
 impl Exit {
     /// Whether a wish allows it; no countries means any.
@@ -158,7 +220,7 @@ w Bandwidth=7 Unmeasured=1
         let of = |known: &[(&str, &str)]| {
             let known = known.iter().map(|(address, code)| (address.parse().unwrap(), country(code))).collect();
             let relays = Relays::assemble(String::new(), parse(NS_ALL), &known);
-            relays.exits.values().next().unwrap().country
+            relays.exits().values().next().unwrap().country
         };
         assert_eq!(of(&[("192.0.2.1", "de"), ("2001:db8::1", "fr")]), Some(country("de")));
         assert_eq!(of(&[("2001:db8::1", "fr")]), Some(country("fr")));

@@ -217,7 +217,7 @@ fn instance(index: u16) -> Instance {
 
 /// Every exit of the network is known by its identity, its address and its country, and nothing else is an exit.
 fn assert_relays(place: &Place, relays: &Relays) {
-    let known: BTreeSet<_> = relays.exits.iter().map(|(id, exit)| (*id, exit.country)).collect();
+    let known: BTreeSet<_> = relays.exits().iter().map(|(id, exit)| (*id, exit.country)).collect();
     let real: BTreeSet<_> = place.exits.iter().map(|exit| (exit.fingerprint, Some(exit.country))).collect();
     assert_eq!(known, real);
     assert!(!relays.valid_after.is_empty());

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -194,14 +195,14 @@ fn observed(desired: &Desired) -> Observed {
         tor: Observation::Present(TorProgram { path: "/usr/bin/tor".to_owned(), version: "0.4.9.11".to_owned() }),
         ..Observed::default()
     };
-    let mut relays = Relays { valid_after: "2026-03-01 12:00:00".to_owned(), exits: BTreeMap::new() };
+    let mut relays = Relays::new("2026-03-01 12:00:00".to_owned(), BTreeMap::new());
     for (number, instance) in (0_u16..).zip(desired.instances()) {
         let fingerprint = fingerprint(number);
-        relays.exits.insert(fingerprint, exit(number, instance.countries.iter().next().copied()));
+        relays.exits_mut().insert(fingerprint, exit(number, instance.countries.iter().next().copied()));
         let listeners = instance.nodes.iter().map(|node| node.socks).collect();
         world.instances.insert(instance.name, running(number, fingerprint, listeners));
     }
-    world.relays = Observation::Present(relays);
+    world.relays = Observation::Present(Arc::new(relays));
     world
 }
 

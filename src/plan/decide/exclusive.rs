@@ -114,7 +114,7 @@ fn leaving(
     observed: &Observed,
     relays: &Relays,
 ) -> Vec<(InstanceName, IpAddr, u8)> {
-    let address = |exit: &Fingerprint| relays.exits.get(exit).map(|exit| exit.address);
+    let address = |exit: &Fingerprint| relays.exits().get(exit).map(|exit| exit.address);
     let moving = others.iter().filter_map(|claim| {
         let address = address(&claim.holds?)?;
         Some((claim.instance.name.clone(), address, claim.prefix))
@@ -127,7 +127,7 @@ fn leaving(
 impl Sharing<'_> {
     /// Lets an instance keep the exit that it runs with, where it fits and is nobody else's.
     fn keep(&mut self, claim: &Claim<'_>) -> bool {
-        let exit = claim.holds.and_then(|exit| Some((exit, self.relays.exits.get(&exit)?)));
+        let exit = claim.holds.and_then(|exit| Some((exit, self.relays.exits().get(&exit)?)));
         let Some((fingerprint, exit)) = exit else { return false };
         let keeps = self.fits(claim, &fingerprint, exit)
             && !self.avoids(claim, &fingerprint)
@@ -148,7 +148,7 @@ impl Sharing<'_> {
 
     /// The exits that fit what an instance wishes, whoever has them.
     fn fitting<'b>(&'b self, claim: &'b Claim<'b>) -> impl Iterator<Item = (&'b Fingerprint, &'b Exit)> {
-        self.relays.exits.iter().filter(|(fingerprint, exit)| self.fits(claim, fingerprint, exit))
+        self.relays.exits().iter().filter(|(fingerprint, exit)| self.fits(claim, fingerprint, exit))
     }
 
     /// Draws an exit that is free; one that has to be left alone only where there is no other.

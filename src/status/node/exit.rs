@@ -35,7 +35,7 @@ pub struct RotationStatus {
 
 /// Looks an exit up in the consensus.
 pub(super) fn of(inputs: &Inputs<'_>, fingerprint: Fingerprint) -> ExitStatus {
-    let relay = inputs.observed.relays.present().and_then(|relays| relays.exits.get(&fingerprint));
+    let relay = inputs.observed.relays.present().and_then(|relays| relays.exits().get(&fingerprint));
     ExitStatus { fingerprint, ip: relay.map(|relay| relay.address), country: relay.and_then(|relay| relay.country) }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Known(Option<Arc<Relays>>);
 /// Reads the relays where some instance has a newer consensus than the one that is known.
 ///
 /// Without a bootstrapped instance there are none: an old consensus is no news.
-pub(super) async fn observe(driver: &TorDriver, consensuses: Vec<(Arc<Session>, String)>) -> Observation<Relays> {
+pub(super) async fn observe(driver: &TorDriver, consensuses: Vec<(Arc<Session>, String)>) -> Observation<Arc<Relays>> {
     let newest = consensuses.into_iter().max_by(|(_, left), (_, right)| left.cmp(right));
     let Some((session, valid_after)) = newest else { return Observation::Absent };
     let mut known = driver.relays.lock().await;
@@ -33,7 +33,7 @@ pub(super) async fn observe(driver: &TorDriver, consensuses: Vec<(Arc<Session>, 
             Err(why) => tracing::warn!(why, "the relays of the new consensus cannot be read; the old ones are used"),
         }
     }
-    known.0.as_deref().cloned().map_or(Observation::Absent, Observation::Present)
+    known.0.clone().map_or(Observation::Absent, Observation::Present)
 }
 
 async fn read(driver: &TorDriver, session: &Session, valid_after: String) -> Result<Relays, String> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use exitpool::desired::{
     Access, Desired, DriverChoice, ExitPolicy, Fingerprint, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
@@ -247,7 +248,7 @@ proptest! {
             *world.mandate.turns.entry(name.clone()).or_default() += 1;
         }
         if let (Observation::Present(relays), Some(lost)) = (&mut world.observed.relays, lost) {
-            relays.exits.remove(&Fingerprint::from_bytes([lost; 20]));
+            Arc::make_mut(relays).exits_mut().remove(&Fingerprint::from_bytes([lost; 20]));
         }
         // With the same wish none is shared at any moment, and with another one not in the end.
         for _ in 0..8 {
@@ -372,7 +373,7 @@ impl World {
             let prefix = instance.exits.own_prefix()?;
             let seen = self.observed.instances.get(&instance.name)?.control.present()?;
             let exit = seen.options.values("ExitNodes").first()?.parse::<Fingerprint>().ok()?;
-            let IpAddr::V4(address) = relays.exits.get(&exit)?.address else { return None };
+            let IpAddr::V4(address) = relays.exits().get(&exit)?.address else { return None };
             (!seen.socks_listeners.is_empty()).then(|| (instance.name.clone(), prefix, address.to_bits()))
         };
         let all: Vec<_> = desired.instances().iter().filter_map(own).collect();
@@ -462,8 +463,8 @@ fn a_new_consensus_is_not_drift() {
     assert_eq!(causes, [Cause::Drift]);
     world.converge(&desired);
     if let Observation::Present(relays) = &mut world.observed.relays {
-        let gone = *relays.exits.keys().next_back().unwrap();
-        relays.exits.remove(&gone);
+        let gone = *relays.exits().keys().next_back().unwrap();
+        Arc::make_mut(relays).exits_mut().remove(&gone);
     }
     let causes: Vec<Cause> = world.plan(&desired).steps.iter().map(|step| step.cause).collect();
     assert_eq!(causes, [Cause::Consensus]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use exitpool::desired::{Country, Desired, Fingerprint, InstanceName};
 use exitpool::observe::{Bootstrap, Control, Instance, Observation, Observed, ObservedGuard, Process, TorProgram};
@@ -35,7 +36,7 @@ impl World {
             .collect();
         let program = TorProgram { path: "/usr/bin/tor".to_owned(), version: "0.4.9.11".to_owned() };
         let observed = Observed {
-            relays: Observation::Present(Relays { valid_after: "2026-11-01 00:00:00".to_owned(), exits }),
+            relays: Observation::Present(Arc::new(Relays::new("2026-11-01 00:00:00".to_owned(), exits))),
             tor: Observation::Present(program),
             ..Observed::default()
         };

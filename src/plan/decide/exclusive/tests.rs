@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::desired::{Country, Desired, ExitPolicy, Pool};
 use crate::observe::{Bootstrap, Control, Observation};
@@ -43,7 +45,7 @@ fn relays(exits: &[(&str, &str, u64)]) -> Relays {
         let country: Option<Country> = code.parse().ok();
         (fingerprint(number), Exit { address: address.parse().unwrap(), country, bandwidth: *bandwidth })
     };
-    Relays { valid_after: String::new(), exits: (0..).zip(exits).map(exit).collect() }
+    Relays::new(String::new(), (0..).zip(exits).map(exit).collect())
 }
 
 /// What runs, with the exit that each has so far.
@@ -73,7 +75,7 @@ impl Host {
         };
         let observed = Observed {
             instances: self.runs_with.iter().map(|(name, exit)| (name.clone(), instance(exit))).collect(),
-            relays: Observation::Present(self.relays.clone()),
+            relays: Observation::Present(Arc::new(self.relays.clone())),
             ..Observed::default()
         };
         let layout = Layout { runtime_dir: "/r".into(), state_dir: "/s".into(), torrc_defaults: None };
@@ -160,7 +162,7 @@ fn an_exit_that_leaves_or_is_avoided_is_drawn_anew_and_nobody_else_moves() {
     host.settle();
     let before = host.runs_with.clone();
     let left = host.exit("eu-2").unwrap();
-    host.relays.exits.remove(&left);
+    host.relays.exits_mut().remove(&left);
     host.settle();
     let moved = |host: &Host, before: &BTreeMap<InstanceName, Option<Fingerprint>>| -> Vec<String> {
         before.iter().filter(|(name, exit)| host.runs_with[*name] != **exit).map(|(name, _)| name.to_string()).collect()
