@@ -18,8 +18,8 @@ const ROOMS: [(&str, &[&str]); 32] = [
     // The pure halves of tor and firewall: what is wanted, as values.
     ("tor::layout", &["desired"]),
     ("tor::geoip", &["desired"]),
-    ("tor::relays", &["desired"]),
     ("tor::options", &["desired"]),
+    ("tor::relays", &["desired", "tor::options"]),
     ("tor::torrc", &["desired", "tor::layout", "tor::options"]),
     ("firewall::model", &["desired"]),
     // The snapshot and the decision. Neither can do anything.
