@@ -109,10 +109,11 @@ pub enum Settable {
     AtStart,
 }
 
-/// Options whose change a running tor refuses (553, measured on 0.4.9.11), in lower case.
+/// Options whose change a running tor refuses (553, measured on 0.4.9.11), in lower case; `ConnLimit` only in its sandbox.
 const AT_START: &[&str] = &[
     "accelname",
     "cachedirectory",
+    "connlimit",
     "datadirectory",
     "disableallswap",
     "disabledebuggerattachment",

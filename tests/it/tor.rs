@@ -32,7 +32,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("defaults"), "DisableNetwork 1\nConnLimit 500\n").unwrap();
+        fs::write(dir.path().join("defaults"), "DisableNetwork 1\nMaxClientCircuitsPending 500\n").unwrap();
         Self { dir, tor: "tor".into() }
     }
 
@@ -213,13 +213,14 @@ async fn what_somebody_sets_behind_our_back_wakes_and_is_undone() {
     driver.set_options(&instance.name, &start).await.unwrap();
 
     woken(&driver).await;
-    let foreign = [change("StrictNodes", &["1"]), change("ConnLimit", &["700"]), change("ConfluxEnabled", &["1"])];
+    let foreign =
+        [change("StrictNodes", &["1"]), change("MaxClientCircuitsPending", &["700"]), change("ConfluxEnabled", &["1"])];
     other.set_options(&instance.name, &foreign).await.unwrap();
     woken(&driver).await;
 
     let changes = options::difference(&wanted, &control(&driver, &instance.name).await.options);
     let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["ConfluxEnabled: 1 → 0", "ConnLimit: 700 → default", "StrictNodes: 1 → default"]);
+    assert_eq!(texts, ["ConfluxEnabled: 1 → 0", "MaxClientCircuitsPending: 700 → default", "StrictNodes: 1 → default"]);
     driver.set_options(&instance.name, &changes).await.unwrap();
     let running = control(&driver, &instance.name).await.options;
     assert_eq!(options::difference(&wanted, &running), []);
@@ -263,9 +264,8 @@ async fn changes_are_made_all_or_none_and_a_refusal_has_tors_words() {
     let error = driver.set_options(&instance.name, &changes).await.unwrap_err();
     assert!(error.to_string().contains("refused RESETCONF: 513 Unacceptable option value"), "{error}");
     assert_eq!(control(&driver, &instance.name).await.options, before);
-    for name in ["Sandbox", "NoExec", "DisableAllSwap"] {
+    for (name, value) in [("Sandbox", "0"), ("NoExec", "0"), ("DisableAllSwap", "1"), ("ConnLimit", "700")] {
         assert_eq!(options::settable(name), options::Settable::AtStart);
-        let value = if name == "NoExec" { "0" } else { "1" };
         let error = driver.set_options(&instance.name, &[change(name, &[value])]).await.unwrap_err();
         assert!(error.to_string().contains("553 Transition not allowed"), "{error}");
     }
