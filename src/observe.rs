@@ -248,19 +248,12 @@ impl Instance {
     /// Whether it serves all its nodes: bootstrapped, listening, and able to build circuits.
     pub fn serves(&self, wanted: &desired::Instance) -> bool {
         self.process.present().is_some()
-            && self.control.present().is_some_and(|control| {
-                control.bootstrap.progress == 100 && control.circuit_established && control.listens_for(wanted)
-            })
+            && self.control.present().is_some_and(|control| control.can_serve() && control.listens_for(wanted))
     }
 
     /// Whether it serves whoever comes to an address.
     pub fn serves_at(&self, address: SocketAddr) -> bool {
-        self.process.present().is_some()
-            && self.control.present().is_some_and(|control| {
-                control.socks_listeners.contains(&address)
-                    && control.bootstrap.progress == 100
-                    && control.circuit_established
-            })
+        self.process.present().is_some() && self.control.present().is_some_and(|control| control.serves_at(address))
     }
 
     /// The addresses on which its SOCKS listens.
@@ -269,7 +262,24 @@ impl Instance {
     }
 }
 
+impl Bootstrap {
+    /// Whether nothing of it is left to do.
+    pub fn is_done(&self) -> bool {
+        self.progress == 100
+    }
+}
+
 impl Control {
+    /// Whether it could serve whoever comes: bootstrapped, and able to build circuits.
+    pub fn can_serve(&self) -> bool {
+        self.bootstrap.is_done() && self.circuit_established
+    }
+
+    /// Whether it serves whoever comes to an address.
+    pub fn serves_at(&self, address: SocketAddr) -> bool {
+        self.can_serve() && self.socks_listeners.contains(&address)
+    }
+
     /// Whether SOCKS listens at the addresses of all its nodes.
     pub fn listens_for(&self, wanted: &desired::Instance) -> bool {
         wanted.nodes.iter().all(|node| self.socks_listeners.contains(&node.socks))

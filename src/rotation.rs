@@ -210,7 +210,7 @@ impl Rotations {
         self.changes += u64::from(self.instances.len() < known);
         let mut ended = Vec::new();
         for (name, instance) in observed.instances.iter().filter(|(name, _)| is_wanted(name)) {
-            let serving = instance.control.present().filter(|control| control.bootstrap.progress == 100);
+            let serving = instance.control.present().filter(|control| control.bootstrap.is_done());
             // What has never served has nothing to rotate from.
             if serving.is_none() && !self.instances.contains_key(name) {
                 continue;

@@ -365,7 +365,7 @@ fn targets(desired: &Desired, observed: &Observed) -> Vec<Target> {
     }
     let target = |instance: desired::Instance| {
         let control = observed.instances.get(&instance.name)?.control.present()?;
-        let is_up = control.bootstrap.progress == 100 && control.listens_for(&instance);
+        let is_up = control.bootstrap.is_done() && control.listens_for(&instance);
         let socks = instance.nodes.first().filter(|_| is_up)?.socks;
         Some(Target { name: instance.name, socks })
     };

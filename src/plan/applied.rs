@@ -62,8 +62,7 @@ impl Applied {
 
     /// Whether a node was ever served by an instance that is still remembered.
     pub fn serves(&self, node: &NodeName) -> bool {
-        self.nodes(&InstanceName::from_first_node(node)).any(|served| served == node)
-            || self.instances.values().any(|instance| instance.nodes.iter().any(|served| &served.name == node))
+        self.instances.values().flat_map(|instance| &instance.nodes).any(|served| &served.name == node)
     }
 
     /// Whether an instance was left closed because no exit fits.

@@ -209,7 +209,7 @@ impl Deciding<'_> {
             return;
         }
         let before = self.wish.mandate.renew.get(&wanted.name);
-        if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.progress == 100 {
+        if before.is_some_and(|before| control.renewal.done <= *before) && control.bootstrap.is_done() {
             self.renew(wanted, control);
         }
         if !self.repair(wanted) {

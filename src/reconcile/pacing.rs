@@ -32,7 +32,7 @@ pub fn pace(steps: Vec<Step>, observed: &Observed, stuck: &BTreeSet<&InstanceNam
 }
 
 fn has_bootstrapped(instance: &Instance) -> bool {
-    instance.control.present().is_some_and(|control| control.bootstrap.progress == 100)
+    instance.control.present().is_some_and(|control| control.bootstrap.is_done())
 }
 
 /// Whether it has a process and is not up yet. One that nobody can ask is not waited for.

@@ -131,11 +131,6 @@ pub(super) fn nodes(inputs: &Inputs<'_>) -> Vec<NodeStatus> {
         .collect()
 }
 
-/// Whether an instance is known to serve at an address.
-fn serves(control: &Control, socks: SocketAddr) -> bool {
-    control.bootstrap.progress == 100 && control.circuit_established && control.socks_listeners.contains(&socks)
-}
-
 /// Says what a node does, and why.
 ///
 /// The first that holds is it, in the order that [`NodeState`] has.
@@ -159,7 +154,7 @@ fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
     if let Some(verdict) = view.unwell(control) {
         return (NodeState::Degraded, verdict);
     }
-    if !serves(control, socks) {
+    if !control.serves_at(socks) {
         return (NodeState::Bootstrapping, Verdict::no(Reason::Progressing, under_way(view, control, socks)));
     }
     if let Some((cause, sentence)) = view.step_left() {
@@ -236,7 +231,7 @@ fn node_status(
         pool: instance.pool.clone(),
         socks: node.socks,
         state,
-        serving: view.finding.is_none() && view.control().is_some_and(|control| serves(control, node.socks)),
+        serving: view.finding.is_none() && view.control().is_some_and(|control| control.serves_at(node.socks)),
         countries: instance.countries.clone(),
         // Nothing tells which of the circuits of a shared tor are whose.
         exit: view

@@ -202,7 +202,7 @@ impl Session {
 
     /// Whether it had bootstrapped when it was seen last.
     fn has_bootstrapped(&self) -> bool {
-        self.seen().is_some_and(|seen| seen.control.bootstrap.progress == 100)
+        self.seen().is_some_and(|seen| seen.control.bootstrap.is_done())
     }
 
     /// Keeps what was seen; `None` where that is not all there is to see.

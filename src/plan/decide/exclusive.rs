@@ -92,7 +92,7 @@ impl<'a> Claim<'a> {
         let prefix = instance.exits.own_prefix()?;
         let seen = observed.instances.get(&instance.name)?;
         let control = seen.control.present()?;
-        let is_up = control.bootstrap.progress == 100 || control.listens_for(instance);
+        let is_up = control.bootstrap.is_done() || control.listens_for(instance);
         is_up.then(|| Claim { instance, prefix, holds: held(seen) })
     }
 }

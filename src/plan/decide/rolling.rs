@@ -18,11 +18,8 @@ pub(super) enum Rolled {
 impl Deciding<'_> {
     /// How many nodes of a pool may still be made unavailable.
     pub(super) fn budget(&mut self, pool: &PoolName) -> &mut Budget {
-        if !self.budgets.contains_key(pool) {
-            let budget = self.replacement_budget(pool);
-            self.budgets.insert(pool.clone(), budget);
-        }
-        self.budgets.entry(pool.clone()).or_insert_with(|| Budget::new(0, 0, 0))
+        let budget = self.budgets.get(pool).copied().unwrap_or_else(|| self.replacement_budget(pool));
+        self.budgets.entry(pool.clone()).or_insert(budget)
     }
 
     /// How many nodes of a pool may be made unavailable now.

@@ -190,7 +190,7 @@ async fn ask(
     session.news.take();
     match ask_session(&session, &torrc.text).await {
         Ok((control, time)) => {
-            let consensus = (control.bootstrap.progress == 100 && !time.is_empty()).then_some(time);
+            let consensus = (control.bootstrap.is_done() && !time.is_empty()).then_some(time);
             let torrc = torrc.digest.clone();
             let is_known = torrc.unknown().is_none();
             let seen = Seen { torrc, control: control.clone(), consensus: consensus.clone() };
