@@ -26,7 +26,7 @@ use crate::trial::Terms;
 
 use super::StatusReceiver;
 use super::exports::Trail;
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
@@ -331,6 +331,7 @@ impl State {
             rotations: self.rotating.rotations(),
             pass,
         });
+        journal::warn_anew(&previous.warnings, &status.warnings);
         self.metrics.publish(&status);
         self.published.send_replace(Arc::new(status));
     }

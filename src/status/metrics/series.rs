@@ -1,7 +1,7 @@
 //! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
 use crate::export::{Attempt, ExportFormat};
@@ -10,6 +10,7 @@ use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
 use crate::status::totals::Outcome;
+use crate::status::warning::Warning;
 
 /// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
 const PASS_SECONDS: [f64; 11] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0, 1800.0];
@@ -21,7 +22,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 26] = [
+const HELP: [(&str, &str); 29] = [
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -77,6 +78,18 @@ const HELP: [(&str, &str); 26] = [
         "exitpool_unfinished_work_seconds",
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
     ),
+    (
+        "exitpool_warnings",
+        "Things that are weaker than they should be, by what they are; the status says more of each.",
+    ),
+    (
+        "exitpool_guard_relay_nodes_max",
+        "Nodes that enter Tor by one guard relay: of the guard relay that most nodes of this host use.",
+    ),
+    (
+        "exitpool_unsafe_socks_total",
+        "Connections that clients asked for by address and not by name, so that they may have looked it up outside of Tor.",
+    ),
     ("exitpool_build_info", "Always 1; the label says which version runs."),
 ];
 
@@ -108,6 +121,9 @@ pub(super) struct Series {
     pub(super) firewall_apply_total: IntCounterVec,
     alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
+    pub(super) warnings: IntGaugeVec,
+    pub(super) guard_relay_nodes_max: IntGauge,
+    pub(super) unsafe_socks_total: IntCounter,
     build_info: IntGaugeVec,
 }
 
@@ -140,6 +156,9 @@ impl Series {
             firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
             alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
             unfinished_work_seconds: seconds("exitpool_unfinished_work_seconds"),
+            warnings: gauges("exitpool_warnings", &["reason"]),
+            guard_relay_nodes_max: gauge("exitpool_guard_relay_nodes_max"),
+            unsafe_socks_total: counter("exitpool_unsafe_socks_total"),
             build_info: gauges("exitpool_build_info", &["version"]),
         };
         series.create();
@@ -163,6 +182,9 @@ impl Series {
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
         for reason in HoldReason::LABELS {
             self.held_steps.with_label_values(&[reason]);
+        }
+        for reason in Warning::REASONS {
+            self.warnings.with_label_values(&[reason.as_str()]);
         }
         for kind in ConditionType::ALL {
             for status in ConditionStatus::ALL {
@@ -205,19 +227,27 @@ impl Series {
             &self.firewall_apply_total,
             &self.alerts_sent_total,
         ];
-        let gauges = [&self.nodes_total, &self.nodes_up, &self.export_tokens_active, &self.last_reload_successful];
+        let gauges = [
+            &self.nodes_total,
+            &self.nodes_up,
+            &self.export_tokens_active,
+            &self.last_reload_successful,
+            &self.guard_relay_nodes_max,
+        ];
         let labelled = [
             &self.node_latency_ms,
             &self.condition,
             &self.drifted_resources,
             &self.contested_resources,
             &self.held_steps,
+            &self.warnings,
             &self.build_info,
         ];
         let seconds =
             [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
         let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];
         let mut all = boxed("counter", &counters);
+        all.extend(boxed("counter", &[&self.unsafe_socks_total]));
         all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &labelled));
         all.extend(boxed("gauge", &seconds));
@@ -253,6 +283,10 @@ fn help(name: &str) -> &'static str {
 
 fn gauge(name: &str) -> IntGauge {
     IntGauge::new(name, help(name)).expect(WELL_FORMED)
+}
+
+fn counter(name: &str) -> IntCounter {
+    IntCounter::new(name, help(name)).expect(WELL_FORMED)
 }
 
 fn seconds(name: &str) -> Gauge {
