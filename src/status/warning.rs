@@ -12,8 +12,8 @@ use crate::observe::GuardRelay;
 ///
 /// A guard relay takes all of them for one client, since they have one address. The Tor network's consensus has it allow
 /// such a client 60 circuits at once and two more each second (`DoSCircuitCreationBurst`, `DoSCircuitCreationRate`), and
-/// beyond that it refuses all of them for one to two hours. A tor begins up to six at once: after a start, or when a
-/// network that was gone is back, which all of a host see at the same time.
+/// beyond that it refuses all of them for one to two hours. After a start and after a rotation a tor begins some six
+/// within as many seconds (measured on 0.4.9.11: three for exits, three of its own).
 pub const CROWD: usize = 10;
 
 /// So long after the latest unsafe connection it is still warned of.
