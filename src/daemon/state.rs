@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::apply::Drivers;
 use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
 use crate::firewall::{self, Firewall};
+use crate::gate::Gate;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Plan, TakeBack};
 use crate::probe::{Prober, Target};
@@ -27,6 +30,7 @@ use crate::trial::Terms;
 use super::StatusReceiver;
 use super::exports::Trail;
 use super::journal::Journal;
+use super::lockouts::{self, Keeping, Told};
 use super::obey::{self, Refused};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
@@ -56,6 +60,9 @@ pub(super) struct State {
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
+    gate: Arc<Gate>,
+    /// Who keeps its lockouts, until that begins.
+    keeping: Option<Keeping>,
     /// When everything is read anew, whatever was heard of meanwhile.
     resync_at: Instant,
 }
@@ -76,7 +83,10 @@ impl State {
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
+        let (gate, keeping) = lockouts::open(&settings.state_dir);
+        let lockouts = gate.lockouts(lockouts::now());
         let starting = Status::starting(Timestamp::now(), drivers.firewall.name(), addresses.clone());
+        let starting = Status { lockouts, ..starting };
         let metrics = Arc::new(Metrics::new());
         metrics.publish(&starting);
         let reconciler = Reconciler {
@@ -103,6 +113,8 @@ impl State {
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
+            gate,
+            keeping: Some(keeping),
             resync_at: Instant::now(),
         }
     }
@@ -125,6 +137,18 @@ impl State {
 
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
+    }
+
+    /// Who asks too often, and who is locked out.
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// Keeps the lockouts until `stop`.
+    pub(super) fn keep_lockouts(&mut self, stop: CancellationToken) -> Option<JoinHandle<()>> {
+        let told = Told { audit: self.journal.trail(), status: self.published.clone() };
+        let keeping = self.keeping.take()?;
+        Some(tokio::spawn(keeping.run(self.gate(), told, stop)))
     }
 
     /// Where lists are handed out, with this host's audit trail.
@@ -166,6 +190,7 @@ impl State {
         };
         let obeyed = match &request.verb {
             Verb::Rotate { names } => self.rotate(names),
+            Verb::Unlock { address } => lockouts::unlock(&self.gate, *address),
             _ => obeyed,
         };
         if matches!(request.verb, Verb::Rollback { .. }) && obeyed.is_ok() {
@@ -329,6 +354,7 @@ impl State {
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
             rotations: self.rotating.rotations(),
+            lockouts: &self.gate.lockouts(lockouts::now()),
             pass,
         });
         self.metrics.publish(&status);
