@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use exitpool::audit;
 use serde_json::Value;
 
-use super::consumer::{ask_from, curl};
+use super::consumer::{Answer, curl};
 use super::daemon::{Exporting, crawler, refused};
 use crate::remotes::host::PATIENCE;
 
-const LIMIT: &str = "panel: [10.77.0.2], rate_limit: {}";
+const LIMIT: &str = "trusted_proxies: [127.0.0.1], panel: [203.0.113.0/24], rate_limit: {}";
 
-/// Asks for something without a token, from an address.
-fn look(exporting: &Exporting, from: &str, path: &str) -> super::consumer::Answer {
-    curl(&exporting.host.netns, &format!("--interface {from}"), &format!("http://10.77.0.1:8080{path}"))
+/// Asks by way of the proxy, as a client of it.
+fn ask(exporting: &Exporting, from: &str, token: &str, path: &str) -> Answer {
+    let more = format!("--header 'X-Forwarded-For: {from}' --header 'Authorization: Bearer {token}'");
+    curl(&exporting.host.netns, &more, path)
 }
 
 fn addresses(status: &Value) -> Vec<&str> {
@@ -25,15 +26,13 @@ async fn the_sixth_try_is_locked_out_over_a_restart_until_an_operator_says_other
     let Some(mut exporting) = Exporting::start().await else { return };
     exporting.commit(LIMIT, &crawler("")).await;
     let good = exporting.desk.issue("key", "crawler", &[]);
-    let (guesser, bystander) = ("10.77.0.2", "10.77.0.1");
-    let attempt = |exporting: &Exporting, from: &str, token: &str| {
-        ask_from(&exporting.host.netns, from, token, "/export/txt?state=any")
-    };
+    let (guesser, bystander) = ("203.0.113.66", "203.0.113.7");
+    let attempt = |exporting: &Exporting, from: &str, token: &str| ask(exporting, from, token, "/export/txt?state=any");
     for number in 1..=5 {
         assert_eq!(attempt(&exporting, guesser, "nonsense").brief(), refused(401, "invalid"), "try {number}");
     }
     for path in ["/export/txt", "/", "/api/v1/status", "/metrics", "/healthz", "/nothing"] {
-        let answer = ask_from(&exporting.host.netns, guesser, &good, path);
+        let answer = ask(&exporting, guesser, &good, path);
         assert_eq!(answer.brief(), refused(429, "limited"), "{path}");
         let wait: u64 = answer.headers["retry-after"].parse().unwrap();
         assert!((800..=900).contains(&wait), "{path}: {wait}");
@@ -45,8 +44,8 @@ async fn the_sixth_try_is_locked_out_over_a_restart_until_an_operator_says_other
     assert_eq!(report.status["lockouts"][0]["failures"], 5);
     assert_eq!(exporting.host.metric("exitpool_lockouts_total"), 1.0);
     assert_eq!(exporting.host.metric("exitpool_locked_out_addresses"), 1.0);
-    let page = look(&exporting, bystander, "/").body;
-    assert!(page.contains("10.77.0.2 until "), "{page}");
+    let page = ask(&exporting, bystander, &good, "/").body;
+    assert!(page.contains("203.0.113.66 until "), "{page}");
     let file = exporting.host.state_dir().join("lockouts.json");
     let end = Instant::now() + PATIENCE;
     while !file.exists() {
@@ -66,10 +65,10 @@ async fn the_sixth_try_is_locked_out_over_a_restart_until_an_operator_says_other
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_exitpool"));
         command.args(["unlock", argument, "--runtime-dir", &runtime_dir]).output().unwrap()
     };
-    let refusal = unlock("10.77.0.1");
+    let refusal = unlock(bystander);
     assert!(!refusal.status.success());
     let said = String::from_utf8_lossy(&refusal.stderr).into_owned() + &String::from_utf8_lossy(&refusal.stdout);
-    assert!(said.contains("10.77.0.1 is not locked out; who is: 10.77.0.2 until"), "{said}");
+    assert!(said.contains("203.0.113.7 is not locked out; who is: 203.0.113.66 until"), "{said}");
     assert!(unlock(guesser).status.success());
     assert_eq!(attempt(&exporting, guesser, &good).status, 200, "it may try at once");
     assert_eq!(exporting.host.metric("exitpool_locked_out_addresses"), 0.0);
@@ -82,7 +81,7 @@ async fn the_sixth_try_is_locked_out_over_a_restart_until_an_operator_says_other
 
     exporting.host.stop();
     let entries = audit::list(&exporting.host.state_dir().join("audit.sqlite"), 50).unwrap();
-    let rows = entries.iter().filter(|entry| entry.record.object == "address 10.77.0.2").count();
+    let rows = entries.iter().filter(|entry| entry.record.object == "address 203.0.113.66").count();
     assert!((1..=2).contains(&rows), "{rows} rows: one for each lockout that lasted to be written");
-    assert!(entries.iter().any(|entry| entry.record.action == "10.77.0.2 is let in again"));
+    assert!(entries.iter().any(|entry| entry.record.action == "203.0.113.66 is let in again"));
 }
