@@ -130,7 +130,7 @@ impl Keeping {
     fn follow(&mut self, gate: &Gate, told: &Told) {
         let lockouts = gate.lockouts(now());
         let new: Vec<&Lockout> = lockouts.iter().filter(|lockout| !self.known.contains(lockout)).collect();
-        told.new(&new);
+        told.record(&new);
         told.status.send_modify(|status| {
             *status = Arc::new(Status { lockouts: lockouts.clone(), ..Status::clone(status) });
         });
@@ -148,7 +148,7 @@ impl Keeping {
 
 impl Told {
     /// Writes new lockouts into the audit trail.
-    fn new(&self, new: &[&Lockout]) {
+    fn record(&self, new: &[&Lockout]) {
         let Some(audit) = &self.audit else { return };
         let revision = self.status.borrow().revision.clone();
         let row = |object: String, action: String| {
