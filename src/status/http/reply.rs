@@ -8,8 +8,8 @@ use warp::reply::Response;
 
 use super::content::Content;
 use crate::export::Attempt;
-use crate::export::limits::Wait;
 use crate::export::wire::{MisuseDocument, ProblemDocument};
+use crate::gate::limits::Wait;
 use crate::status::page;
 use crate::status::wire::query::Misuse;
 

@@ -1,7 +1,7 @@
 //! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
-use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
 use crate::export::{Attempt, ExportFormat};
@@ -36,7 +36,12 @@ const HELP: &[(&str, &str)] = &[
         "api_request_duration_seconds",
         "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
     ),
-    ("auth_attempts_total", "Requests for lists, by what became of them: `accepted`, or why not."),
+    ("auth_attempts_total", "Tokens and sign-ins, by what became of them: `accepted`, or why not."),
+    (
+        "exitpool_lockouts_total",
+        "Times that an address was locked out: too many of its tokens or passwords were refused.",
+    ),
+    ("exitpool_locked_out_addresses", "Addresses that are locked out now; the status says which."),
     (
         "export_tokens_active",
         "Export tokens that were used since the daemon started, have not expired and are not revoked.",
@@ -98,6 +103,8 @@ pub(super) struct Series {
     pub(super) api_requests_total: IntCounterVec,
     pub(super) api_request_duration_seconds: Histogram,
     pub(super) auth_attempts_total: IntCounterVec,
+    pub(super) lockouts_total: IntCounter,
+    pub(super) locked_out_addresses: IntGauge,
     pub(super) export_tokens_active: IntGauge,
     pub(super) export_downloads_total: IntCounterVec,
     pub(super) last_reload_successful: IntGauge,
@@ -142,6 +149,8 @@ impl Series {
             api_requests_total: counters("api_requests_total", &["method", "endpoint", "status"]),
             api_request_duration_seconds: histogram("api_request_duration_seconds", &REQUEST_SECONDS),
             auth_attempts_total: counters("auth_attempts_total", &["result"]),
+            lockouts_total: counter("exitpool_lockouts_total"),
+            locked_out_addresses: gauge("exitpool_locked_out_addresses"),
             export_tokens_active: gauge("export_tokens_active"),
             export_downloads_total: counters("export_downloads_total", &["format"]),
             last_reload_successful: gauge("exitpool_config_last_reload_successful"),
@@ -246,7 +255,8 @@ impl Series {
             &self.alerts_sent_total,
         ];
         let mut all = boxed("counter", &counters);
-        all.extend(boxed("gauge", &[&self.export_tokens_active]));
+        all.extend(boxed("counter", &[&self.lockouts_total]));
+        all.extend(boxed("gauge", &[&self.export_tokens_active, &self.locked_out_addresses]));
         all.extend(boxed("gauge", &[&self.unfinished_work_seconds]));
         all.extend(boxed("histogram", &[&self.api_request_duration_seconds]));
         all.extend(self.process.collectors());
@@ -319,6 +329,10 @@ const WELL_FORMED: &str = "names and labels are literals, and a test makes them 
 
 fn help(name: &str) -> &'static str {
     HELP.iter().find(|(other, _)| *other == name).map(|(_, help)| *help).expect(WELL_FORMED)
+}
+
+fn counter(name: &str) -> IntCounter {
+    IntCounter::new(name, help(name)).expect(WELL_FORMED)
 }
 
 fn gauge(name: &str) -> IntGauge {
