@@ -90,7 +90,7 @@ impl Reader {
     /// The values of a parameter that may have several.
     fn many<T: Ord>(&mut self, parameter: Parameter, parse: impl Fn(&str) -> Option<T>) -> BTreeSet<T> {
         let parsed: Option<BTreeSet<T>> =
-            self.values(parameter).flat_map(|value| value.split(',')).map(|value| parse(value)).collect();
+            self.values(parameter).flat_map(|value| value.split(',')).map(&parse).collect();
         self.or_misuse(parameter, parsed).unwrap_or_default()
     }
 
