@@ -2,9 +2,11 @@
 
 mod crash;
 mod exclusive;
+mod gauges;
 mod health;
 mod hundred;
 mod outage;
+mod prometheus;
 mod rotate;
 mod safety;
 mod shared;
