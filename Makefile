@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Only root can make network namespaces and change a firewall inside one.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CI,CARGO_HOME,RUSTUP_HOME)
 
-.PHONY: help run test bench setup setup-test format lint docs generated
+.PHONY: help run test bench setup setup-bench setup-test format lint docs generated
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -14,8 +14,12 @@ help:
 setup:
 	@scripts/setup.sh run
 
+setup-bench:
+	@scripts/setup.sh bench
+
 setup-test:
 	@scripts/setup.sh test
+	@scripts/schemathesis.sh
 
 run: setup
 	$(CARGO) build --release
@@ -24,7 +28,7 @@ run: setup
 test: setup-test format lint docs
 	$(AS_ROOT) env CI=$(CI) $(CARGO) test --lib --bins --tests
 
-bench: setup
+bench: setup setup-bench
 	$(AS_ROOT) $(CARGO) bench
 
 format:

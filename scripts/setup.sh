@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: `setup.sh run` what the demo needs, `setup.sh test` what the tests need as well.
+# Installs what is missing: `setup.sh run` what the demo needs, `setup.sh test` what the tests need as well,
+# `setup.sh bench` what the benches need.
 # Debian's packages by apt; elsewhere it says what to install by hand.
 set -euo pipefail
 
@@ -19,6 +20,15 @@ if [ "${1:-run}" = test ]; then
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4)
 fi
 
+if [ "${1:-run}" = test ]; then
+    package[promtool]=prometheus package[python3]=python3
+    commands+=(promtool python3)
+fi
+if [ "${1:-run}" = bench ]; then
+    package[wrk]=wrk package[nginx]=nginx-light
+    commands+=(wrk nginx)
+fi
+
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 missing=()
 for command in "${commands[@]}"; do
@@ -26,6 +36,8 @@ for command in "${commands[@]}"; do
 done
 [ -r /usr/share/tor/geoip ] || missing+=(tor-geoipdb)
 [ "${1:-run}" != test ] || [ -e /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
+# Debian's interpreter makes no environments without it; scripts/schemathesis.sh needs one.
+[ "${1:-run}" != test ] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2
@@ -41,7 +53,7 @@ fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 echo "setup: installing ${missing[*]}" >&2
-# Debian's tor package would start a tor of its own, and ufw's and firewalld's packages their services: the pool's are
+# Debian's tor package would start a tor of its own, and ufw's, firewalld's, nginx's and prometheus' their services: the pool's are
 # started by exitpool alone, and no firewall but those in the tests' namespaces is.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -d /run/systemd/system ]; then

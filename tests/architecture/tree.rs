@@ -34,7 +34,8 @@ const PRIVATE: [(&str, &str); 4] = [("/ho", "me/"), ("/Us", "ers/"), ("/ro", "ot
 
 /// Everything that a person has written.
 fn texts() -> Vec<(String, String)> {
-    let folders = ["src", "tests", "docs", "examples", "desired-state", "scripts", "tor", "systemd", "schema", ".ci"];
+    let folders =
+        ["src", "tests", "docs", "examples", "desired-state", "scripts", "tor", "systemd", "schema", "deploy", ".ci"];
     let files = folders.iter().flat_map(|folder| files_under(folder));
     let top = ["Cargo.toml", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
     let read = |file: String| Some((file.clone(), fs::read_to_string(root().join(&file)).ok()?));

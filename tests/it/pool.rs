@@ -3,9 +3,11 @@
 mod crash;
 mod entry;
 mod exclusive;
+mod gauges;
 mod health;
 mod hundred;
 mod outage;
+mod prometheus;
 mod rotate;
 mod safety;
 mod shared;

@@ -4,6 +4,7 @@ mod believed;
 mod damage;
 pub mod host;
 mod hostile;
+mod refusing;
 pub mod servers;
 mod steady;
 mod transports;

@@ -1,0 +1,83 @@
+//! The server is what its description says: schemathesis makes requests from `/openapi.json`, good ones and bad ones, and
+//! checks every answer by it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use exitpool::desired::exports::Grant;
+use exitpool::export::ExportFormat;
+use exitpool::export::key::SecretKey;
+use exitpool::export::token::{self, Claims};
+use tokio::process::Command;
+
+use super::page::Served;
+use super::page::world::{World, noon};
+use crate::support::skip;
+
+/// The longest that all requests may take; they take some tens of seconds.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// How many requests are made up for each route and phase, at most.
+const EXAMPLES: &str = "10";
+
+/// Finds schemathesis, where scripts/schemathesis.sh has put it.
+fn schemathesis() -> Option<PathBuf> {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let found = target.parent().unwrap().join("schemathesis/bin/schemathesis");
+    if found.exists() {
+        return Some(found);
+    }
+    skip("there is no schemathesis (scripts/schemathesis.sh installs it)");
+    None
+}
+
+/// A host that hands out lists, with a token for all of them.
+fn exporting() -> (World, String) {
+    let mut world = World::healthy(40);
+    world.control("eu-3").circuit_established = false;
+    let key = SecretKey::from_seed(&[7; 32]);
+    let exports = &mut world.desired.as_mut().unwrap().exports;
+    exports.trusted_keys = vec![key.public().to_string().parse().unwrap()];
+    let grant = Grant {
+        pools: ["eu".parse().unwrap(), "us".parse().unwrap()].into(),
+        formats: ExportFormat::ALL.into(),
+        allow: Default::default(),
+        max_ttl: Duration::from_secs(3600),
+        limit: None,
+        quota: None,
+    };
+    exports.grants.insert("crawler".to_owned(), grant);
+    let claims = Claims {
+        aud: Default::default(),
+        jti: "one".to_owned(),
+        grant: "crawler".to_owned(),
+        iat: noon(),
+        nbf: noon(),
+        exp: noon() + Duration::from_secs(600),
+        bind: Vec::new(),
+        formats: Vec::new(),
+        pools: Vec::new(),
+    };
+    (world, token::issue(&key, &claims).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_as_described_whatever_is_asked() {
+    let Some(program) = schemathesis() else { return };
+    let (world, token) = exporting();
+    let served = Served::at("127.0.0.1:0", world.status()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/schemathesis.toml");
+    std::fs::copy(shipped, directory.path().join("schemathesis.toml")).unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(directory.path()).args(["--no-color", "run"]);
+    command.arg(format!("http://{}/openapi.json", served.address));
+    command.args(["--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--generation-deterministic"]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--continue-on-failure"]);
+    // The token is ours, and none is made up beside it. Lists are asked for with GET alone: there are many countries.
+    command.args(["--generation-with-security-parameters", "false", "--exclude-operation-id-regex", "^head_export"]);
+    command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    let output = tokio::time::timeout(DEADLINE, command.kill_on_drop(true).output()).await.expect("it ends").unwrap();
+    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Tested: 2"), "every route, and the heads of nearly all: {said}");
+}
