@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::status::Activity;
@@ -11,8 +14,14 @@ use crate::status::tests::world::{World, noon};
 /// The longest that a test waits for anything; nothing is ever this slow.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const TEST_LIMITS: Limits =
-    Limits { connections: 16, streams: 1, header_timeout: Duration::from_secs(10), drain: Duration::from_millis(200) };
+const TEST_LIMITS: Limits = Limits {
+    connections: 16,
+    of_one: 4,
+    streams: 1,
+    header_timeout: Duration::from_secs(10),
+    stall: Duration::from_secs(10),
+    drain: Duration::from_millis(200),
+};
 
 const ROUTES: [&str; 9] = [
     "/",
@@ -47,9 +56,10 @@ impl Server {
             visitors: Arc::default(),
             gate: Arc::default(),
             desk: Arc::default(),
+            tls: None,
             now: noon,
         };
-        let task = tokio::spawn(serve_within(listener, shared, limits, stop.clone()));
+        let task = tokio::spawn(serve_within(listener.into(), shared, limits, stop.clone()));
         Self { address, status: sender, metrics, stop, task }
     }
 
@@ -402,10 +412,11 @@ async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
         visitors: Arc::default(),
         gate: Arc::default(),
         desk: Arc::default(),
+        tls: None,
         now: noon,
     };
     let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context { shared, sign_ins: Default::default(), streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
@@ -433,9 +444,15 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
         visitors: Arc::clone(&visitors),
         gate: Arc::default(),
         desk: Arc::default(),
+        tls: None,
         now: noon,
     };
-    let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        streams: Arc::new(Semaphore::new(1)),
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let mut seen = Vec::new();
     for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
@@ -570,10 +587,12 @@ mod lists {
             visitors: Arc::default(),
             gate: Arc::default(),
             desk: Arc::default(),
+            tls: None,
             now: noon,
         };
         let streams = Arc::new(Semaphore::new(1));
-        let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+        let context =
+            Arc::new(Context { shared, sign_ins: Default::default(), streams, stop: CancellationToken::new() });
         let service = TowerToHyperService::new(warp::service(routes::routes(context)));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };

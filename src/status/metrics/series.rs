@@ -21,7 +21,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 28] = [
+const HELP: [(&str, &str); 31] = [
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -36,6 +36,18 @@ const HELP: [(&str, &str); 28] = [
         "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
     ),
     ("auth_attempts_total", "Tokens and sign-ins, by what became of them: `accepted`, or why not."),
+    (
+        "exitpool_tls_certificate_expiry_timestamp_seconds",
+        "Until when the certificate of the page is valid; 0 where no TLS is spoken.",
+    ),
+    (
+        "exitpool_tls_certificate_stale",
+        "1 while the files of the page's certificate are others than what is served, since they cannot be; the log says why.",
+    ),
+    (
+        "exitpool_http_connections_refused_total",
+        "Connections that were closed unheard, since the address had too many open already.",
+    ),
     (
         "exitpool_lockouts_total",
         "Times that an address was locked out: too many of its tokens or passwords were refused.",
@@ -96,6 +108,9 @@ pub(super) struct Series {
     pub(super) api_requests_total: IntCounterVec,
     pub(super) api_request_duration_seconds: Histogram,
     pub(super) auth_attempts_total: IntCounterVec,
+    pub(super) certificate_expiry_timestamp: Gauge,
+    pub(super) certificate_stale: IntGauge,
+    pub(super) connections_refused_total: IntCounter,
     pub(super) lockouts_total: IntCounter,
     pub(super) locked_out_addresses: IntGauge,
     pub(super) export_tokens_active: IntGauge,
@@ -130,6 +145,9 @@ impl Series {
             api_requests_total: counters("api_requests_total", &["method", "endpoint", "status"]),
             api_request_duration_seconds: histogram("api_request_duration_seconds", &REQUEST_SECONDS),
             auth_attempts_total: counters("auth_attempts_total", &["result"]),
+            certificate_expiry_timestamp: seconds("exitpool_tls_certificate_expiry_timestamp_seconds"),
+            certificate_stale: gauge("exitpool_tls_certificate_stale"),
+            connections_refused_total: counter("exitpool_http_connections_refused_total"),
             lockouts_total: counter("exitpool_lockouts_total"),
             locked_out_addresses: gauge("exitpool_locked_out_addresses"),
             export_tokens_active: gauge("export_tokens_active"),
@@ -218,6 +236,7 @@ impl Series {
             &self.nodes_total,
             &self.nodes_up,
             &self.locked_out_addresses,
+            &self.certificate_stale,
             &self.export_tokens_active,
             &self.last_reload_successful,
         ];
@@ -229,11 +248,15 @@ impl Series {
             &self.held_steps,
             &self.build_info,
         ];
-        let seconds =
-            [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
+        let seconds = [
+            &self.certificate_expiry_timestamp,
+            &self.last_reload_success_timestamp,
+            &self.source_last_success_timestamp,
+            &self.unfinished_work_seconds,
+        ];
         let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];
         let mut all = boxed("counter", &counters);
-        all.extend(boxed("counter", &[&self.lockouts_total]));
+        all.extend(boxed("counter", &[&self.lockouts_total, &self.connections_refused_total]));
         all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &labelled));
         all.extend(boxed("gauge", &seconds));

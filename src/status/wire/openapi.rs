@@ -41,6 +41,7 @@ pub fn openapi() -> Value {
         "components": {
             "schemas": generator.take_definitions(true),
             "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "PASETO v4.public"},
                 "query": {"type": "apiKey", "in": "query", "name": "token"},
             },
@@ -57,6 +58,10 @@ fn path(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
         .collect();
     let is_for_lists = matches!(endpoint, Endpoint::Export(_));
     let mut get = json!({"summary": told.summary, "responses": responses});
+    if !is_for_lists && !matches!(endpoint, Endpoint::Healthz | Endpoint::Readyz) {
+        // Where `access.sign_in` is not there, an address is enough.
+        get["security"] = json!([{}, {"basic": []}]);
+    }
     if is_for_lists {
         get["parameters"] = parameters();
         get["security"] = json!([{"bearer": []}, {"query": []}]);
@@ -125,8 +130,9 @@ fn meaning(status: &str) -> &'static str {
         "200" => "All is well.",
         "304" => "It is what the client has already.",
         "400" => "The request is not understood.",
-        "401" => "No token, or one that is not valid.",
+        "401" => "No token, or one that is not valid; or nobody has signed in.",
         "403" => "This may not be had from there, or with that token.",
+        "413" => "A request here has no body.",
         "409" => "The operator advertises what this format does not take.",
         "429" => "Too much was asked for.",
         _ => "Not now.",
