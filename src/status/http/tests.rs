@@ -147,6 +147,8 @@ async fn every_route_answers_get_and_head_and_nothing_else() {
             assert!(expected.contains(&answer.status), "{method} {route}: {}", answer.status);
             if answer.status == 405 {
                 assert_eq!(answer.headers["allow"], "GET, HEAD", "{method} {route}");
+                assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {route}");
+                assert!(answer.body.contains("\"status\":405"), "{method} {route}: {}", answer.body);
             }
         }
     }
@@ -466,6 +468,8 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     assert_eq!(seen, [(200, 0), (200, 1), (403, 1)]);
     assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
 }
+
+mod fuzz;
 
 mod lists {
     //! Lists of a healthy host, over real sockets.
