@@ -70,7 +70,8 @@ pub fn weakness(password: &str, name: Option<&str>) -> Option<String> {
     }
     let lower = password.to_lowercase();
     let word: String = lower.chars().filter(|it| it.is_alphabetic()).collect();
-    let is_repeated = |common: &str| word.len() % common.len() == 0 && word == common.repeat(word.len() / common.len());
+    let is_repeated =
+        |common: &str| word.len().is_multiple_of(common.len()) && word == common.repeat(word.len() / common.len());
     if !word.is_empty() && COMMON.iter().any(|common| is_repeated(common)) {
         return Some("it is one of those that everybody tries first".to_owned());
     }

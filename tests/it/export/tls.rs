@@ -176,9 +176,9 @@ async fn the_service_managers_socket_is_taken_and_one_that_is_elsewhere_is_refus
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let mut daemon = activated("127.0.0.1:8100");
-    let _ = host.netns.try_sh(&format!(
-        "curl --silent --max-time 5 --retry 10 --retry-connrefused --noproxy '*' http://127.0.0.1:8100/"
-    ));
+    let _ = host
+        .netns
+        .try_sh("curl --silent --max-time 5 --retry 10 --retry-connrefused --noproxy '*' http://127.0.0.1:8100/");
     until("it says where", || {
         host.log().contains("hands over 127.0.0.1:8100 (`page`), and --listen is 127.0.0.1:8099")
     });
