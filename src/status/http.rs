@@ -6,10 +6,13 @@
 //! request leaves behind.
 //!
 //! This file accepts connections and keeps them within bounds; `listener` says where they come from, `tls` keeps the
-//! certificate, `routes` answers, `door` lets in, `access` says who may ask, `sign_in` asks for a password, `exports` hands
-//! out lists, `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! certificate, `routes` answers, `door` lets in, `access` says who may ask, `sign_in` asks for a password, `documents`
+//! makes the JSON, `exports` hands out lists, `events` streams, and `content` settles how an answer is sent. The verbs
+//! that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
+mod content;
+mod documents;
 mod door;
 mod events;
 mod exports;
@@ -113,6 +116,7 @@ struct Peer {
 struct Context {
     shared: Shared,
     sign_ins: sign_in::Desk,
+    documents: documents::Documents,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -130,8 +134,13 @@ pub async fn serve(listener: impl Into<Listener>, shared: Shared, stop: Cancella
 
 async fn serve_within(listener: Listener, shared: Shared, limits: Limits, stop: CancellationToken) {
     let streams = Arc::new(Semaphore::new(limits.streams));
-    let sign_ins = sign_in::Desk::default();
-    let context = Arc::new(Context { shared, sign_ins, streams, stop: stop.clone() });
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        documents: Default::default(),
+        streams,
+        stop: stop.clone(),
+    });
     let places = Places::of(&limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();

@@ -331,7 +331,14 @@ async fn a_stream_ends_when_its_client_is_no_longer_allowed() {
     for (peer, allowed) in [(peer, true), (outsider, false)] {
         let (_sender, status) = watch::channel(Arc::new(world.status()));
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let subscription = events::Subscription { status, peer, seen: 0, stop: CancellationToken::new(), slot };
+        let subscription = events::Subscription {
+            status,
+            peer,
+            seen: 0,
+            query: Default::default(),
+            stop: CancellationToken::new(),
+            slot,
+        };
         let mut stream = std::pin::pin!(events::stream(subscription));
         assert_eq!(within(futures_util::StreamExt::next(&mut stream)).await.is_some(), allowed);
     }
@@ -418,7 +425,13 @@ async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
         now: noon,
     };
     let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context { shared, sign_ins: Default::default(), streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        documents: Default::default(),
+        streams,
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
@@ -452,6 +465,7 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     let context = Arc::new(Context {
         shared,
         sign_ins: Default::default(),
+        documents: Default::default(),
         streams: Arc::new(Semaphore::new(1)),
         stop: CancellationToken::new(),
     });
@@ -470,6 +484,7 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
 }
 
 mod fuzz;
+mod sending;
 
 mod lists {
     //! Lists of a healthy host, over real sockets.
@@ -595,8 +610,13 @@ mod lists {
             now: noon,
         };
         let streams = Arc::new(Semaphore::new(1));
-        let context =
-            Arc::new(Context { shared, sign_ins: Default::default(), streams, stop: CancellationToken::new() });
+        let context = Arc::new(Context {
+            shared,
+            sign_ins: Default::default(),
+            documents: Default::default(),
+            streams,
+            stop: CancellationToken::new(),
+        });
         let service = TowerToHyperService::new(warp::service(routes::routes(context)));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };

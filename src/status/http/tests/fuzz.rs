@@ -54,7 +54,13 @@ fn service() -> impl Fn(hyper::Request<String>) -> (u16, String) {
         now: noon,
     };
     let streams = Arc::new(Semaphore::new(64));
-    let context = Arc::new(Context { shared, sign_ins: Default::default(), streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        documents: Default::default(),
+        streams,
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     move |request| {
