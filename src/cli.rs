@@ -21,6 +21,7 @@ mod guard_trial;
 mod history;
 mod look;
 mod nodes;
+mod passwd;
 mod plan;
 mod proxy_connect;
 mod reconcile;
@@ -88,6 +89,7 @@ enum Verb {
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
     Token(token::Arguments),
+    Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
     FirewallHelper(firewall_helper::Arguments),
     Schema(schema::Arguments),
@@ -208,6 +210,7 @@ impl Verb {
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,
             Self::Token(arguments) => token::run(&arguments),
+            Self::Passwd(arguments) => passwd::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,

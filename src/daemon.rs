@@ -12,6 +12,7 @@ pub mod wake;
 mod exports;
 mod fault;
 mod journal;
+mod listening;
 mod lockouts;
 mod obey;
 mod revisions;
@@ -22,8 +23,6 @@ mod watchdog;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -34,9 +33,11 @@ use crate::firewall::Firewall;
 use crate::reconcile::memory::MemoryError;
 use crate::source::SourceError;
 use crate::status::Status;
-use crate::status::http::{self, Shared};
+use crate::status::http::tls::TlsError;
+use crate::status::http::{self, Shared, Tls};
 use crate::tor::Tor;
 
+use listening::ListenError;
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
 use socket::{Report, Request, SocketError, Verb};
@@ -59,15 +60,12 @@ pub enum DaemonError {
     /// Something cannot be remembered.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The status page's address cannot be used.
-    #[error("cannot listen on {address}: free it, or choose another --listen")]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The page cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The page's certificate cannot be served.
+    #[error("cannot serve the page by TLS")]
+    Tls(#[from] TlsError),
     /// A signal handler cannot be installed.
     #[error("cannot wait for signals")]
     Signals(#[source] std::io::Error),
@@ -249,14 +247,18 @@ async fn serve_http(
     state: &State,
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, DaemonError> {
-    let address = settings.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
-    tracing::info!(%address, "the status page listens");
-    let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
-    let desk = Arc::new(state.desk());
-    let gate = state.gate();
-    let shared = Shared { status, metrics, visitors, gate, desk, now: Timestamp::now };
-    Ok(tokio::spawn(http::serve(listener, shared, stop)))
+    let tls = settings.page.tls.clone().map(Tls::open).transpose()?;
+    let (listener, path) = listening::listen(&settings.listen, settings.page.mode).await?.parts();
+    tracing::info!(address = %settings.listen, tls = tls.is_some(), "the status page listens");
+    let shared = Shared { tls: tls.clone(), ..state.shared() };
+    Ok(tokio::spawn(async move {
+        let following = tls.map(|tls| tokio::spawn(tls.follow(stop.clone())));
+        http::serve(listener, shared, stop).await;
+        drop(path);
+        if let Some(following) = following {
+            let _ = following.await;
+        }
+    }))
 }
 
 /// A receiver of the published status.

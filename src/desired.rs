@@ -21,6 +21,7 @@ pub mod names;
 mod reader;
 pub mod schema;
 pub mod secret;
+pub mod sign_in;
 mod tree;
 mod validate;
 pub mod values;
@@ -43,6 +44,7 @@ pub use instances::{Instance, MAX_SOCKS_POLICY_ENTRIES, Node};
 pub use lists::Lists;
 pub use load::{Invalid, Loaded, load};
 pub use names::{Fingerprint, InstanceName, NodeName, PoolName, Revision};
+pub use sign_in::SignIn;
 
 /// The validated content of one revision of the source.
 ///
@@ -122,6 +124,8 @@ pub struct Access {
     pub rate_limit: Option<RateLimit>,
     /// The proxies whose word on where a request comes from is believed.
     pub trusted_proxies: BTreeSet<IpNet>,
+    /// Who reads the page with a password; `None` means that an address on the list is enough.
+    pub sign_in: Option<SignIn>,
     /// Where this stands in the file.
     pub lines: AccessLines,
 }

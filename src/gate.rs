@@ -4,9 +4,13 @@
 //! down. What is remembered is bounded. Which routes ask what of the gate is the business of `status::http`.
 //!
 //! - [`limits`] counts, [`lockout`] is a lockout as it is told and kept.
+//! - [`sign_in`] reads and remembers what people sign in with, [`password`] and [`totp`] say whether it is right.
 
 pub mod limits;
 pub mod lockout;
+pub mod password;
+pub mod sign_in;
+pub mod totp;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

@@ -34,7 +34,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::desired::{Exports, PoolName, RateLimit, Revision};
+use crate::desired::{Exports, PoolName, RateLimit, Revision, SignIn};
 use crate::firewall::model::Guard;
 use crate::gate::Lockout;
 use crate::observe::Author;
@@ -186,6 +186,8 @@ pub struct AccessLists {
     pub trusted_proxies: Vec<IpNet>,
     /// How often one client may ask; `None` means as often as it likes.
     pub rate_limit: Option<RateLimit>,
+    /// Who reads the page with a password; `None` means that an address on the list is enough.
+    pub sign_in: Option<Arc<SignIn>>,
 }
 
 /// A sentence about an object.

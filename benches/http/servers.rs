@@ -39,8 +39,15 @@ pub fn serve(nodes: u16) {
         let metrics = Arc::new(Metrics::new());
         metrics.publish(&status);
         let (_sender, status) = watch::channel(Arc::new(status));
-        let shared =
-            Shared { status, metrics, visitors: Arc::default(), gate: Arc::default(), desk: Arc::default(), now: noon };
+        let shared = Shared {
+            status,
+            metrics,
+            visitors: Arc::default(),
+            gate: Arc::default(),
+            desk: Arc::default(),
+            tls: None,
+            now: noon,
+        };
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, shared, stop.clone()));
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();

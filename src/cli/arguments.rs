@@ -1,19 +1,20 @@
 //! Arguments that several verbs share. Precedence: flag, environment, default.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::daemon::settings::Settings;
+use crate::daemon::settings::{Listen, PageSettings, Settings};
 use crate::desired::Revision;
 use crate::source::settings::SourceSettings;
 use crate::source::{Source, SourceSpec};
 
 mod git;
+mod page;
 
 pub(super) use git::commit;
+pub(super) use page::Page;
 
 /// Where the desired state comes from.
 #[derive(Debug, Clone, Args)]
@@ -40,9 +41,9 @@ pub struct Host {
     /// Sockets and other things that do not
     #[arg(long, env = "EXITPOOL_RUNTIME_DIR", default_value = "/run/exitpool", value_name = "DIR")]
     pub runtime_dir: PathBuf,
-    /// Where the status page listens
-    #[arg(long, env = "EXITPOOL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    /// Where the status page listens: an address with a port, or `unix:` and a path for a proxy on this host
+    #[arg(long, env = "EXITPOOL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS|unix:PATH")]
+    pub listen: Listen,
     /// The tor program
     #[arg(long, env = "EXITPOOL_TOR", default_value = "tor", value_name = "PROGRAM")]
     pub tor: PathBuf,
@@ -121,6 +122,7 @@ impl Host {
             state_dir: host.state_dir,
             runtime_dir: host.runtime_dir,
             listen: host.listen,
+            page: PageSettings::default(),
             tor: host.tor,
             torrc_defaults: host.torrc_defaults,
             geoip: host.geoip,

@@ -5,8 +5,9 @@ use std::io::IsTerminal as _;
 use clap::Args;
 
 use crate::daemon;
+use crate::daemon::settings::Settings;
 
-use super::arguments::{Format, Host, SourceArguments};
+use super::arguments::{Format, Host, Page, SourceArguments};
 use super::{Exit, output};
 
 /// Run the daemon: follow the source, and keep this host as it says
@@ -18,6 +19,8 @@ pub struct Arguments {
     source: SourceArguments,
     #[command(flatten)]
     host: Host,
+    #[command(flatten)]
+    page: Page,
     /// How the log is written; by default text on a terminal, and JSON elsewhere
     #[arg(long, env = "EXITPOOL_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     log_format: Option<Format>,
@@ -26,6 +29,7 @@ pub struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let usual = if std::io::stderr().is_terminal() { Format::Text } else { Format::Json };
     output::start_log(arguments.log_format.unwrap_or(usual));
-    daemon::run(arguments.host.following(&arguments.source)?).await?;
+    let settings = arguments.host.following(&arguments.source)?;
+    daemon::run(Settings { page: arguments.page.settings(), ..settings }).await?;
     Ok(Exit::Done)
 }

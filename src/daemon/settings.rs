@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::source::settings::SourceSettings;
+pub use crate::status::http::tls::Files;
 use crate::tor::layout::Layout;
 
 /// The daemon's own start-up options.
@@ -16,7 +18,9 @@ pub struct Settings {
     /// What does not: sockets, torrcs, the lock.
     pub runtime_dir: PathBuf,
     /// Where the status page listens.
-    pub listen: SocketAddr,
+    pub listen: Listen,
+    /// How it is served there.
+    pub page: PageSettings,
     /// The tor program.
     pub tor: PathBuf,
     /// Handed to every tor as `--defaults-torrc`.
@@ -39,6 +43,64 @@ impl Settings {
 
     /// The status page's port, where others than this host could reach it.
     pub fn panel_port(&self) -> Option<u16> {
-        (!self.listen.ip().is_loopback()).then(|| self.listen.port())
+        self.listen.panel_port()
+    }
+}
+
+/// Where the page listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// At an address.
+    Address(SocketAddr),
+    /// At a socket in the file system.
+    Path(PathBuf),
+}
+
+/// How the page is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageSettings {
+    /// The certificate and its key; `None` means in the clear.
+    pub tls: Option<Files>,
+    /// The mode of a socket in the file system.
+    pub mode: u32,
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self { tls: None, mode: 0o660 }
+    }
+}
+
+impl Listen {
+    /// The port, where others than this host could reach it.
+    pub fn panel_port(&self) -> Option<u16> {
+        match self {
+            Self::Address(address) if !address.ip().is_loopback() => Some(address.port()),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Path(path.into())),
+            Some(_) => Err("the path of a socket begins with `/`".to_owned()),
+            None => text.parse().map(Self::Address).map_err(|_| {
+                "it is no address: write it as in `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/exitpool/page.sock`"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::plan::{Mandate, Plan, TakeBack};
 use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
 use crate::rollout::{self, Orders, Retreat};
+use crate::status::http::Shared;
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
 use crate::sys::addresses;
@@ -132,30 +133,29 @@ impl State {
         self.published.subscribe()
     }
 
-    pub(super) fn metrics(&self) -> Arc<Metrics> {
-        Arc::clone(&self.metrics)
-    }
-
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
-    }
-
-    /// Who asks too often, and who is locked out.
-    pub(super) fn gate(&self) -> Arc<Gate> {
-        Arc::clone(&self.gate)
     }
 
     /// Keeps the lockouts until `stop`.
     pub(super) fn keep_lockouts(&mut self, stop: CancellationToken) -> Option<JoinHandle<()>> {
         let told = Told { audit: self.journal.trail(), status: self.published.clone() };
         let keeping = self.keeping.take()?;
-        Some(tokio::spawn(keeping.run(self.gate(), told, stop)))
+        Some(tokio::spawn(keeping.run(Arc::clone(&self.gate), told, stop)))
     }
 
-    /// Where lists are handed out, with this host's audit trail.
-    pub(super) fn desk(&self) -> Desk {
+    /// What the HTTP server reads; lists are handed out with this host's audit trail.
+    pub(super) fn shared(&self) -> Shared {
         let trail = self.journal.trail().map(Trail);
-        trail.map_or_else(Desk::default, |trail| Desk::with(Box::new(trail)))
+        Shared {
+            status: self.subscribe(),
+            metrics: Arc::clone(&self.metrics),
+            visitors: self.visitors(),
+            gate: Arc::clone(&self.gate),
+            desk: Arc::new(trail.map_or_else(Desk::default, |trail| Desk::with(Box::new(trail)))),
+            tls: None,
+            now: Timestamp::now,
+        }
     }
 
     /// The source, what it offers, and what is in force.

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod exports;
+mod sign_in;
 mod torrc;
 mod whitelist;
 
@@ -14,6 +15,7 @@ pub use alerts::{
     Telegram, Webhook, Within,
 };
 pub use exports::{ExportFormat, Exports, Grant, QuotaDocument};
+pub use sign_in::{SignIn, User};
 pub use torrc::TorrcValue;
 pub use whitelist::Allowed;
 
@@ -149,7 +151,9 @@ pub struct AccessDocument {
     pub ssh: Option<SshDocument>,
     /// Whether a change may lock out who uses SSH or the page now. Default: `false`, and it is held.
     pub allow_lockout: bool,
-    /// How often one client may ask before it has to wait. Default: no limit.
+    /// Who reads the page, the API and the metrics with a password. Default: an address on the list of `panel` is enough.
+    pub sign_in: Option<SignIn>,
+    /// How often one client may ask before it has to wait. Default: no limit; with `sign_in`, as if it were `{}`.
     pub rate_limit: Option<RateLimit>,
     /// Proxies in front of the page, whose word on where a request comes from is believed. Default: none.
     pub trusted_proxies: Vec<Peer>,
@@ -179,11 +183,11 @@ fn port_of_ssh() -> Vec<Port> {
 pub struct RateLimit {
     /// Requests a minute, for lists, and of other hosts for the page as well. Default: 60.
     pub per_minute: Positive,
-    /// Requests for lists a minute whose token was refused. Default: 5.
+    /// Tokens and sign-ins a minute that are refused. Default: 5.
     pub failed_per_minute: Positive,
-    /// Refused tokens in a row after which a client gets no list for a while. Default: 5.
+    /// Refused tokens and sign-ins in a row after which a client is locked out for a while. Default: 5.
     pub lockout_after: Positive,
-    /// How long it gets none. Default: `15m`.
+    /// How long it is locked out. Default: `15m`.
     pub lockout_for: Period,
 }
 

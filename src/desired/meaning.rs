@@ -60,8 +60,9 @@ fn access(document: &AccessDocument, whitelists: Whitelists) -> Access {
         panel,
         ssh: ssh.map(|allow| SshAccess { ports, allow }),
         lockout: if document.allow_lockout { Lockout::Allowed } else { Lockout::Held },
-        rate_limit: document.rate_limit.as_ref().map(rate_limit),
+        rate_limit: limits(document),
         trusted_proxies: document.trusted_proxies.iter().map(plain).collect(),
+        sign_in: document.sign_in.as_ref().map(super::sign_in::of),
         lines: AccessLines::default(),
     }
 }
@@ -104,6 +105,12 @@ fn reconcile(reconcile: &ReconcileDocument) -> ReconcilePolicy {
         max_delete_percent: reconcile.max_delete.0,
         drain_for: reconcile.drain_for.0,
     }
+}
+
+/// A password can be guessed, so it is never without a limit.
+fn limits(document: &AccessDocument) -> Option<RateLimit> {
+    let usual = || document.sign_in.as_ref().map(|_| rate_limit(&document::RateLimit::default()));
+    document.rate_limit.as_ref().map(rate_limit).or_else(usual)
 }
 
 fn rate_limit(limit: &document::RateLimit) -> RateLimit {

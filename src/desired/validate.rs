@@ -7,6 +7,7 @@ mod alerts;
 mod exports;
 mod limits;
 mod pools;
+mod sign_in;
 mod torrc;
 
 use std::collections::HashMap;
@@ -25,6 +26,9 @@ pub fn validate(findings: &mut Findings<'_>, document: &Document) {
     limits::check(findings, document);
     alerts::check(findings, &document.alerts);
     exports::check(findings, document);
+    if let Some(document) = &document.access.sign_in {
+        sign_in::check(findings, document);
+    }
 }
 
 /// A state without any node has to be meant.

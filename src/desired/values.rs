@@ -6,6 +6,7 @@ mod amounts;
 mod contacts;
 mod list_path;
 mod network;
+mod password;
 
 pub use amounts::{PerSecond, Percent, Period, Positive};
 pub use contacts::{
@@ -14,6 +15,7 @@ pub use contacts::{
 };
 pub use list_path::ListPath;
 pub use network::{ListenAddress, Peer, Port, PortRange, SshPeer};
+pub use password::PasswordHash;
 
 use std::borrow::Cow;
 

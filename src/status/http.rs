@@ -2,11 +2,13 @@
 //!
 //! There is no route that changes anything, and no request is answered by asking the host: every answer is made from
 //! the published status. GET and HEAD are the only methods. Who may ask is checked here as well as in the firewall.
-//! A list that is downloaded is counted, and written down; that is all that a request leaves behind.
+//! A list that is downloaded is counted and written down, and so is that an address is locked out; that is all that a
+//! request leaves behind.
 //!
-//! This file accepts connections and keeps them within bounds; `routes` answers, `door` lets in, `access` says who
-//! may ask, `documents` makes the JSON, `exports` hands out lists, `events` streams, and `content` settles how an answer
-//! is sent. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! This file accepts connections and keeps them within bounds; `listener` says where they come from, `tls` keeps the
+//! certificate, `routes` answers, `door` lets in, `access` says who may ask, `sign_in` asks for a password, `documents`
+//! makes the JSON, `exports` hands out lists, `events` streams, and `content` settles how an answer is sent. The verbs
+//! that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
 mod content;
@@ -14,11 +16,15 @@ mod documents;
 mod door;
 mod events;
 mod exports;
+mod limits;
+mod listener;
 mod reply;
 mod routes;
+mod sign_in;
+pub mod tls;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,14 +34,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Metrics, Status, Visitors};
 use crate::export::Desk;
+use crate::export::address::{caller, holds};
 use crate::gate::{Gate, Now};
+use limits::{Share, Shares};
+pub use listener::Listener;
+use listener::{Accepted, Over};
+pub use tls::Tls;
 
 /// What the server reads.
 #[derive(Debug, Clone)]
@@ -50,6 +62,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// Where lists are handed out.
     pub desk: Arc<Desk>,
+    /// The certificate, where TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -59,16 +73,26 @@ pub struct Shared {
 struct Limits {
     /// How many connections are open at once; more of them wait to be accepted.
     connections: usize,
+    /// How many of one caller; more of them are closed.
+    of_one: usize,
     /// How many streams of events are open at once; more of them are refused.
     streams: usize,
     /// How long a client may take to send the head of a request, or to stay idle between two.
     header_timeout: Duration,
+    /// How long a client may leave an answer unread, or a greeting by TLS unfinished.
+    stall: Duration,
     /// How long open requests have when the server stops.
     drain: Duration,
 }
 
-const LIMITS: Limits =
-    Limits { connections: 256, streams: 32, header_timeout: Duration::from_secs(5), drain: Duration::from_secs(2) };
+const LIMITS: Limits = Limits {
+    connections: 256,
+    of_one: 32,
+    streams: 32,
+    header_timeout: Duration::from_secs(5),
+    stall: Duration::from_secs(20),
+    drain: Duration::from_secs(2),
+};
 
 /// The longest head of a request; browsers' stay far below.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -91,6 +115,7 @@ struct Peer {
 #[derive(Debug)]
 struct Context {
     shared: Shared,
+    sign_ins: sign_in::Desk,
     documents: documents::Documents,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
@@ -103,21 +128,28 @@ impl Context {
 }
 
 /// Serves until `stop` is cancelled; then open requests have two seconds, and streams of events end at once.
-pub async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
-    serve_within(listener, shared, LIMITS, stop).await;
+pub async fn serve(listener: impl Into<Listener>, shared: Shared, stop: CancellationToken) {
+    serve_within(listener.into(), shared, LIMITS, stop).await;
 }
 
-async fn serve_within(listener: TcpListener, shared: Shared, limits: Limits, stop: CancellationToken) {
+async fn serve_within(listener: Listener, shared: Shared, limits: Limits, stop: CancellationToken) {
     let streams = Arc::new(Semaphore::new(limits.streams));
-    let context = Arc::new(Context { shared, documents: Default::default(), streams, stop: stop.clone() });
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        documents: Default::default(),
+        streams,
+        stop: stop.clone(),
+    });
+    let places = Places::of(&limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    while let Some((stream, peer, slot)) = next(&listener, &slots, &mut connections, &stop).await {
-        let connection = connection(stream, peer, Arc::clone(&context), limits, graceful.watcher());
+    while let Some((accepted, slot)) = next(&listener, &places.slots, &mut connections, &stop).await {
+        let Some(share) = places.share(&accepted, &context) else { continue };
+        let connection = connection(accepted, Arc::clone(&context), limits, graceful.watcher());
         connections.spawn(async move {
             connection.await;
-            drop(slot);
+            drop((share, slot));
         });
     }
     drop(listener);
@@ -127,13 +159,45 @@ async fn serve_within(listener: TcpListener, shared: Shared, limits: Limits, sto
     connections.shutdown().await;
 }
 
+/// The places for connections: no caller has all of them, and what comes in with proxies and from this host leaves
+/// some for others.
+#[derive(Debug)]
+struct Places {
+    slots: Arc<Semaphore>,
+    of_callers: Arc<Shares>,
+    of_proxies: Arc<Shares>,
+}
+
+impl Places {
+    fn of(limits: &Limits) -> Self {
+        let most = (limits.connections * 3 / 4).max(1);
+        Self {
+            slots: Arc::new(Semaphore::new(limits.connections)),
+            of_callers: Arc::new(Shares::of(limits.connections, limits.of_one)),
+            of_proxies: Arc::new(Shares::of(most, most)),
+        }
+    }
+
+    /// A share for a connection; `None` where whoever made it has enough.
+    fn share(&self, accepted: &Accepted, context: &Context) -> Option<Share> {
+        let from = accepted.peer().connected;
+        let is_proxy = from.is_loopback() || holds(&context.shared.status.borrow().access.trusted_proxies, from);
+        let share = Shares::take(if is_proxy { &self.of_proxies } else { &self.of_callers }, caller(from));
+        if share.is_none() {
+            context.shared.metrics.turned_away();
+            tracing::debug!(address = %from, "closed a connection: this address has too many");
+        }
+        share
+    }
+}
+
 /// Waits for a connection, with a slot for it; `None` when the server stops.
 async fn next(
-    listener: &TcpListener,
+    listener: &Listener,
     slots: &Arc<Semaphore>,
     connections: &mut JoinSet<()>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(Accepted, OwnedSemaphorePermit)> {
     loop {
         // Cancel-safe: a connection is taken and handed on in one piece, and ended tasks are only forgotten.
         tokio::select! {
@@ -150,40 +214,72 @@ async fn next(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &Listener, slots: &Arc<Semaphore>) -> std::io::Result<(Accepted, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, slot))
+    Ok((listener.accept().await?, slot))
 }
 
-/// Serves one connection to its end.
-fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// Serves one connection to its end, after its greeting where TLS is spoken.
+async fn connection(accepted: Accepted, context: Arc<Context>, limits: Limits, watcher: Watcher) {
+    let (peer, over) = (accepted.peer(), accepted.over());
+    let stop = context.stop.clone();
+    let conversation = Conversation { peer, over, context, limits };
+    match (accepted, conversation.context.shared.tls.clone()) {
+        (Accepted::Tcp(stream, _), None) => conversation.hold(patient(stream, limits.stall), watcher).await,
+        (Accepted::Unix(stream), _) => conversation.hold(patient(stream, limits.stall), watcher).await,
+        (Accepted::Tcp(stream, _), Some(tls)) => {
+            let greeting = tls.acceptor().accept(patient(stream, limits.stall));
+            let greeted = tokio::select! {
+                () = stop.cancelled() => return,
+                greeted = tokio::time::timeout(limits.header_timeout, greeting) => greeted,
+            };
+            match greeted {
+                Ok(Ok(stream)) => Conversation { over: Over::Tls, ..conversation }.hold(stream, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, address = %peer.connected, "no TLS was agreed on"),
+                Err(_) => tracing::debug!(address = %peer.connected, "a greeting by TLS was not finished in time"),
+            }
+        }
+    }
+}
+
+/// A stream that ends when the other side does not take what it is sent.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S, stall: Duration) -> std::pin::Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(stall));
+    Box::pin(stream)
+}
+
+/// All requests of one connection.
+struct Conversation {
+    peer: Peer,
+    over: Over,
     context: Arc<Context>,
     limits: Limits,
-    watcher: Watcher,
-) -> impl Future<Output = ()> + use<> {
-    let address = peer.ip().to_canonical();
-    let reached = stream.local_addr().map_or(address, |local| local.ip().to_canonical());
-    let routes = TowerToHyperService::new(warp::service(routes::routes(context)));
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer { address, connected: address, reached });
-        routes.call(request)
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let watched = watcher.watch(served);
-    async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, %address, "a connection ended badly");
+}
+
+impl Conversation {
+    fn hold<S>(self, stream: S, watcher: Watcher) -> impl Future<Output = ()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { peer, over, context, limits } = self;
+        let routes = TowerToHyperService::new(warp::service(routes::routes(context)));
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(over);
+            routes.call(request)
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(MAX_HEADER_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let watched = watcher.watch(served);
+        async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, address = %peer.connected, "a connection ended badly");
+            }
         }
     }
 }

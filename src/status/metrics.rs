@@ -19,6 +19,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, Registry, TextEncoder};
 
 use super::condition::{ConditionStatus, ConditionType};
+use super::http::tls::Certificate;
 use super::inputs::Fault;
 use super::warning::{Warning, by_guard_relay};
 use super::{Activity, NodeStatus, Rollbacks, Status};
@@ -119,6 +120,18 @@ impl Metrics {
     /// Says how many export tokens are in use.
     pub fn tokens_in_use(&self, tokens: usize) {
         self.series.export_tokens_active.set(count(tokens));
+    }
+
+    /// Says what is served by TLS; `None` where none is spoken.
+    pub fn certificate(&self, certificate: Option<&Certificate>) {
+        self.series.certificate_expiry_timestamp.set(seconds(certificate.map(|certificate| certificate.expires)));
+        let is_stale = certificate.is_some_and(|certificate| certificate.problem.is_some());
+        self.series.certificate_stale.set(is_stale.into());
+    }
+
+    /// Counts a connection that was closed unheard.
+    pub fn turned_away(&self) {
+        self.series.connections_refused_total.inc();
     }
 
     /// Says how many addresses are locked out, and how often one was since the start.

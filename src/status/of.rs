@@ -127,6 +127,7 @@ fn lists(access: &Access) -> AccessLists {
         panel: list(&access.panel),
         trusted_proxies: list(&access.trusted_proxies),
         rate_limit: access.rate_limit,
+        sign_in: access.sign_in.clone().map(Arc::new),
     }
 }
 

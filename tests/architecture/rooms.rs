@@ -8,11 +8,13 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 33] = [
+const ROOMS: [(&str, &[&str]); 34] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
+    // Secrets, read where the file says that they are.
+    ("secret", &["desired"]),
     // Who may ask how often, and who is locked out.
     ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
@@ -53,6 +55,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "error",
             "sys",
             "desired",
+            "secret",
             "gate",
             "export",
             "observe",
@@ -135,6 +138,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "error",
             "sys",
             "desired",
+            "gate",
             "export",
             "observe",
             "plan",

@@ -5,3 +5,5 @@ mod daemon;
 mod keys;
 mod lockouts;
 mod network;
+mod sign_in;
+mod tls;

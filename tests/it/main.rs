@@ -4,6 +4,7 @@
 
 mod cli;
 mod committed;
+mod crowd;
 mod desired;
 mod docs;
 mod doctor;

@@ -48,6 +48,7 @@ impl Served {
             visitors: Arc::default(),
             gate: Arc::default(),
             desk: Arc::default(),
+            tls: None,
             now: noon,
         };
         tokio::spawn(serve(listener, shared, stop.clone()));

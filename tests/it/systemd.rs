@@ -17,7 +17,8 @@ fn text(name: &str) -> String {
 }
 
 /// All that systemd is given.
-const UNITS: [&str; 3] = ["exitpool.service", "exitpool-firewall-helper.service", "exitpool-firewall-helper.socket"];
+const UNITS: [&str; 4] =
+    ["exitpool.service", "exitpool.socket", "exitpool-firewall-helper.service", "exitpool-firewall-helper.socket"];
 
 /// The values of a directive.
 fn values<'a>(unit: &'a str, directive: &'a str) -> Vec<&'a str> {
@@ -104,4 +105,14 @@ fn systemd_accepts_the_units() {
     };
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+/// The daemon is handed the socket where its options can say that it listens.
+#[test]
+fn the_pages_socket_is_one_that_the_daemon_takes() {
+    let socket = text("exitpool.socket");
+    let place = format!("unix:{}", values(&socket, "ListenStream")[0]);
+    assert!(place.parse::<exitpool::daemon::settings::Listen>().is_ok(), "{place}");
+    assert!(socket.contains(&format!("EXITPOOL_LISTEN={place}")), "the comment says where");
+    assert_eq!(values(&socket, "SocketUser"), values(&unit(), "User"));
 }

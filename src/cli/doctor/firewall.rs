@@ -18,7 +18,7 @@ use crate::sys::command;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub async fn checks(facts: &Facts<'_>) -> Vec<CheckDocument> {
-    let guard = Guard::of(facts.desired, (!facts.host.listen.ip().is_loopback()).then(|| facts.host.listen.port()));
+    let guard = Guard::of(facts.desired, facts.host.listen.panel_port());
     let mut checks = vec![kernel(facts.desired.firewall.driver, &guard).await, driver(facts).await];
     match rules().await {
         Ok(rules) => {

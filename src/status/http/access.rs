@@ -7,16 +7,27 @@ use std::net::IpAddr;
 use hyper::header::{self, AsHeaderName, HeaderMap};
 
 use super::Peer;
+use super::listener::Over;
+use super::routes::Asked;
 use crate::export::address::{self, Forwarding, Unreadable};
 use crate::status::Status;
 
 /// The address that a request comes from, behind the proxies that are trusted.
-pub(super) fn client(status: &Status, peer: &Peer, headers: &HeaderMap) -> Result<IpAddr, Unreadable> {
-    let forwarding = Forwarding {
-        x_forwarded_for: &values(headers, "x-forwarded-for"),
-        forwarded: &values(headers, header::FORWARDED),
-    };
-    address::client(peer.connected, forwarding, &status.access.trusted_proxies)
+///
+/// Whoever may connect to a socket in the file system is one of them: its mode says so. One that does not say for whom
+/// it asks is not believed to be this host itself, unless root or the daemon's own user is at the other end.
+pub(super) fn client(status: &Status, asked: &Asked) -> Result<IpAddr, Unreadable> {
+    let x_forwarded_for = values(&asked.headers, "x-forwarded-for");
+    let forwarded = values(&asked.headers, header::FORWARDED);
+    if asked.over == Over::Socket && x_forwarded_for.is_empty() && forwarded.is_empty() {
+        return Err(Unreadable);
+    }
+    let mut trusted = status.access.trusted_proxies.clone();
+    if matches!(asked.over, Over::Socket | Over::OwnSocket) {
+        trusted.push(asked.peer.connected.into());
+    }
+    let said = Forwarding { x_forwarded_for: &x_forwarded_for, forwarded: &forwarded };
+    address::client(asked.peer.connected, said, &trusted)
 }
 
 /// The values of a header; one that is no text is none that anybody understands.

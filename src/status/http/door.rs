@@ -5,7 +5,7 @@
 //! name: for it, limits count where a token is shown, and nowhere else.
 
 use hyper::StatusCode;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use warp::reply::Response;
 
 use super::routes::{Asked, Room};
@@ -17,11 +17,13 @@ use crate::status::Status;
 
 /// Lets a request in, whose peer is the client from then on, or says why not.
 pub(super) fn refusal(context: &Context, asked: &mut Asked, status: &Status) -> Option<Response> {
-    match access::client(status, &asked.peer, &asked.headers) {
+    match access::client(status, asked) {
         Ok(address) => asked.peer.address = address,
         Err(error) => return Some(reply::problem(StatusCode::BAD_REQUEST, "forwarding", error.to_string())),
     }
-    let refused = too_often(context, asked, status).or_else(|| not_from_there(status, asked));
+    let refused = too_often(context, asked, status)
+        .or_else(|| not_from_there(status, asked))
+        .or_else(|| too_much(&asked.headers));
     if refused.is_none() {
         remember(context, asked, status);
     }
@@ -43,6 +45,18 @@ fn too_often(context: &Context, asked: &Asked, status: &Status) -> Option<Respon
     let asked = gate.ask(status.access.rate_limit.as_ref(), caller, now);
     let detail = || "too many requests came from this address within a minute".to_owned();
     asked.err().map(|wait| reply::too_many(wait, detail()))
+}
+
+/// Refuses what has a body: nothing here reads one.
+fn too_much(headers: &HeaderMap) -> Option<Response> {
+    let is_empty = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    if is_empty && !headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let detail = "a request here has no body".to_owned();
+    let mut response = reply::problem(StatusCode::PAYLOAD_TOO_LARGE, "body", detail);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Some(response)
 }
 
 /// The refusal of a peer that may not ask for this.

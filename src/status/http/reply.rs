@@ -7,6 +7,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use super::content::Content;
+use super::listener::Over;
 use crate::export::Attempt;
 use crate::export::wire::{MisuseDocument, ProblemDocument};
 use crate::gate::limits::Wait;
@@ -23,6 +24,9 @@ const CAREFUL: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
+
+/// For how long a browser asks here by TLS alone; said over TLS, and nowhere else (RFC 6797, 7.2).
+const A_YEAR_OF_TLS: &str = "max-age=31536000";
 
 /// A body and its content type.
 pub(super) fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
@@ -92,7 +96,7 @@ pub(super) fn broken(error: &dyn std::error::Error) -> Response {
 }
 
 /// Puts the headers of a careful site on an answer.
-pub(super) fn careful(mut response: Response) -> Response {
+pub(super) fn careful(mut response: Response, over: Over) -> Response {
     let headers: &mut HeaderMap = response.headers_mut();
     for (name, value) in CAREFUL {
         headers.insert(name, HeaderValue::from_static(value));
@@ -100,6 +104,9 @@ pub(super) fn careful(mut response: Response) -> Response {
     if headers.contains_key(header::ETAG) {
         // It may be kept by whoever asked, and is asked for again each time.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    if over == Over::Tls {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(A_YEAR_OF_TLS));
     }
     headers.insert(header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     response

@@ -11,7 +11,8 @@ use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
-use super::{Context, Peer, content, door, events, exports, reply};
+use super::listener::Over;
+use super::{Context, Peer, content, door, events, exports, reply, sign_in};
 use crate::status::metrics::{Endpoint, Method};
 use crate::status::wire::query::EventsQuery;
 use crate::status::{Activity, Status, page};
@@ -29,6 +30,7 @@ pub(super) struct Asked {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
+    pub(super) over: Over,
 }
 
 /// Whom a path is for, whether there is anything at it or not.
@@ -56,10 +58,12 @@ pub(super) fn routes(
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
-        .map(move |method, path: FullPath, query, headers, peer| {
+        .and(warp::ext::optional::<Over>())
+        .then(move |method, path: FullPath, query, headers, peer, over: Option<Over>| {
             let (method, endpoint) = (method_of(&method), endpoint_of(path.as_str()));
-            let asked = Asked { method, endpoint, room: Room::of(path.as_str()), query, headers, peer };
-            counted(&context, asked)
+            let over = over.unwrap_or_default();
+            let asked = Asked { method, endpoint, room: Room::of(path.as_str()), query, headers, peer, over };
+            counted(Arc::clone(&context), asked)
         })
 }
 
@@ -76,17 +80,21 @@ fn endpoint_of(path: &str) -> Endpoint {
 }
 
 /// Answers, and counts the answer.
-fn counted(context: &Context, mut asked: Asked) -> Response {
+async fn counted(context: Arc<Context>, mut asked: Asked) -> Response {
     let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
-    let answer = answer(context, &mut asked);
-    let response = reply::careful(content::settle(&asked.headers, answer));
+    let answer = answer(&context, &mut asked).await;
+    let response = reply::careful(content::settle(&asked.headers, answer), asked.over);
     timer.answered(response.status().as_u16());
     response
 }
 
-fn answer(context: &Context, asked: &mut Asked) -> Response {
+async fn answer(context: &Context, asked: &mut Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
-    door::refusal(context, asked, &status).unwrap_or_else(|| read(context, asked, &status))
+    let refused = match door::refusal(context, asked, &status) {
+        Some(refused) => Some(refused),
+        None => sign_in::refusal(context, asked, &status).await,
+    };
+    refused.unwrap_or_else(|| read(context, asked, &status))
 }
 
 /// Answers whoever may ask.
@@ -152,6 +160,7 @@ fn metrics(context: &Context, status: &Status) -> Response {
     let revoked = status.exports.as_ref().map_or(&none, |exports| &exports.revoked);
     context.shared.metrics.tokens_in_use(context.shared.desk.active_tokens(now, revoked));
     let gate = &context.shared.gate;
+    context.shared.metrics.certificate(context.shared.tls.as_ref().map(|tls| tls.certificate()).as_ref());
     context.shared.metrics.locked_out(gate.lockouts(context.now()).len(), gate.lockouts_so_far());
     let text = context.shared.metrics.text(status.activity, now);
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::status::Activity;
@@ -11,8 +14,14 @@ use crate::status::tests::world::{World, noon};
 /// The longest that a test waits for anything; nothing is ever this slow.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const TEST_LIMITS: Limits =
-    Limits { connections: 16, streams: 1, header_timeout: Duration::from_secs(10), drain: Duration::from_millis(200) };
+const TEST_LIMITS: Limits = Limits {
+    connections: 16,
+    of_one: 4,
+    streams: 1,
+    header_timeout: Duration::from_secs(10),
+    stall: Duration::from_secs(10),
+    drain: Duration::from_millis(200),
+};
 
 const ROUTES: [&str; 9] = [
     "/",
@@ -47,9 +56,10 @@ impl Server {
             visitors: Arc::default(),
             gate: Arc::default(),
             desk: Arc::default(),
+            tls: None,
             now: noon,
         };
-        let task = tokio::spawn(serve_within(listener, shared, limits, stop.clone()));
+        let task = tokio::spawn(serve_within(listener.into(), shared, limits, stop.clone()));
         Self { address, status: sender, metrics, stop, task }
     }
 
@@ -137,6 +147,8 @@ async fn every_route_answers_get_and_head_and_nothing_else() {
             assert!(expected.contains(&answer.status), "{method} {route}: {}", answer.status);
             if answer.status == 405 {
                 assert_eq!(answer.headers["allow"], "GET, HEAD", "{method} {route}");
+                assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {route}");
+                assert!(answer.body.contains("\"status\":405"), "{method} {route}: {}", answer.body);
             }
         }
     }
@@ -409,10 +421,17 @@ async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
         visitors: Arc::default(),
         gate: Arc::default(),
         desk: Arc::default(),
+        tls: None,
         now: noon,
     };
     let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context {
+        shared,
+        sign_ins: Default::default(),
+        documents: Default::default(),
+        streams,
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
@@ -440,10 +459,12 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
         visitors: Arc::clone(&visitors),
         gate: Arc::default(),
         desk: Arc::default(),
+        tls: None,
         now: noon,
     };
     let context = Arc::new(Context {
         shared,
+        sign_ins: Default::default(),
         documents: Default::default(),
         streams: Arc::new(Semaphore::new(1)),
         stop: CancellationToken::new(),
@@ -462,6 +483,7 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
 }
 
+mod fuzz;
 mod sending;
 
 mod lists {
@@ -584,11 +606,17 @@ mod lists {
             visitors: Arc::default(),
             gate: Arc::default(),
             desk: Arc::default(),
+            tls: None,
             now: noon,
         };
         let streams = Arc::new(Semaphore::new(1));
-        let context =
-            Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
+        let context = Arc::new(Context {
+            shared,
+            sign_ins: Default::default(),
+            documents: Default::default(),
+            streams,
+            stop: CancellationToken::new(),
+        });
         let service = TowerToHyperService::new(warp::service(routes::routes(context)));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };

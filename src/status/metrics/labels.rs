@@ -100,13 +100,15 @@ impl Endpoint {
     /// The statuses with which a request can be answered.
     pub(in crate::status) fn statuses(self, method: Method) -> &'static [&'static str] {
         match (self, method) {
-            (Self::Other, _) => &["400", "403", "404", "429"],
-            (_, Method::Other) => &["400", "403", "405", "429"],
-            (Self::Export(_), _) => &["200", "400", "401", "403", "409", "429", "503"],
-            (Self::Healthz | Self::Readyz, _) => &["200", "400", "403", "429", "503"],
-            (Self::Events, _) => &["200", "304", "400", "403", "429", "503"],
-            (Self::Status | Self::Nodes | Self::Drift | Self::Openapi, _) => &["200", "304", "400", "403", "429"],
-            _ => &["200", "400", "403", "429"],
+            (Self::Other, _) => &["400", "401", "403", "404", "413", "429", "503"],
+            (Self::Healthz | Self::Readyz, Method::Other) => &["400", "403", "405", "413", "429"],
+            (_, Method::Other) => &["400", "401", "403", "405", "413", "429", "503"],
+            (Self::Export(_), _) => &["200", "400", "401", "403", "409", "413", "429", "503"],
+            (Self::Healthz | Self::Readyz, _) => &["200", "400", "403", "413", "429", "503"],
+            (Self::Events | Self::Status | Self::Nodes | Self::Drift | Self::Openapi, _) => {
+                &["200", "304", "400", "401", "403", "413", "429", "503"]
+            }
+            _ => &["200", "400", "401", "403", "413", "429", "503"],
         }
     }
 }

@@ -39,6 +39,18 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("auth_attempts_total", "Tokens and sign-ins, by what became of them: `accepted`, or why not."),
     (
+        "exitpool_tls_certificate_expiry_timestamp_seconds",
+        "Until when the certificate of the page is valid; 0 where no TLS is spoken.",
+    ),
+    (
+        "exitpool_tls_certificate_stale",
+        "1 while the files of the page's certificate are others than what is served, since they cannot be; the log says why.",
+    ),
+    (
+        "exitpool_http_connections_refused_total",
+        "Connections that were closed unheard, since the address had too many open already.",
+    ),
+    (
         "exitpool_lockouts_total",
         "Times that an address was locked out: too many of its tokens or passwords were refused.",
     ),
@@ -116,6 +128,9 @@ pub(super) struct Series {
     pub(super) api_requests_total: IntCounterVec,
     pub(super) api_request_duration_seconds: Histogram,
     pub(super) auth_attempts_total: IntCounterVec,
+    pub(super) certificate_expiry_timestamp: Gauge,
+    pub(super) certificate_stale: IntGauge,
+    pub(super) connections_refused_total: IntCounter,
     pub(super) lockouts_total: IntCounter,
     pub(super) locked_out_addresses: IntGauge,
     pub(super) export_tokens_active: IntGauge,
@@ -165,6 +180,9 @@ impl Series {
             api_requests_total: counters("api_requests_total", &["method", "endpoint", "status"]),
             api_request_duration_seconds: histogram("api_request_duration_seconds", &REQUEST_SECONDS),
             auth_attempts_total: counters("auth_attempts_total", &["result"]),
+            certificate_expiry_timestamp: floating("exitpool_tls_certificate_expiry_timestamp_seconds"),
+            certificate_stale: gauge("exitpool_tls_certificate_stale"),
+            connections_refused_total: counter("exitpool_http_connections_refused_total"),
             lockouts_total: counter("exitpool_lockouts_total"),
             locked_out_addresses: gauge("exitpool_locked_out_addresses"),
             export_tokens_active: gauge("export_tokens_active"),
@@ -279,10 +297,11 @@ impl Series {
             &self.export_downloads_total,
             &self.alerts_sent_total,
         ];
+        let gauges = [&self.export_tokens_active, &self.locked_out_addresses, &self.certificate_stale];
         let mut all = boxed("counter", &counters);
-        all.extend(boxed("counter", &[&self.lockouts_total]));
-        all.extend(boxed("gauge", &[&self.export_tokens_active, &self.locked_out_addresses]));
-        all.extend(boxed("gauge", &[&self.unfinished_work_seconds]));
+        all.extend(boxed("counter", &[&self.lockouts_total, &self.connections_refused_total]));
+        all.extend(boxed("gauge", &gauges));
+        all.extend(boxed("gauge", &[&self.unfinished_work_seconds, &self.certificate_expiry_timestamp]));
         all.extend(boxed("histogram", &[&self.api_request_duration_seconds]));
         all.extend(self.process.collectors());
         all

@@ -43,6 +43,7 @@ pub fn openapi() -> Value {
         "components": {
             "schemas": generator.take_definitions(true),
             "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "PASETO v4.public"},
                 "query": {"type": "apiKey", "in": "query", "name": "token"},
             },
@@ -59,6 +60,10 @@ fn path(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
         .collect();
     let mut get = json!({"operationId": operation(endpoint), "summary": told.summary, "responses": responses});
     get["parameters"] = request::parameters(endpoint);
+    if !matches!(endpoint, Endpoint::Export(_) | Endpoint::Healthz | Endpoint::Readyz) {
+        // Where `access.sign_in` is not there, an address is enough.
+        get["security"] = json!([{}, {"basic": []}]);
+    }
     if matches!(endpoint, Endpoint::Export(_)) {
         get["security"] = json!([{"bearer": []}, {"query": []}]);
     }
@@ -153,8 +158,9 @@ fn meaning(status: &str) -> &'static str {
         "200" => "All is well.",
         "304" => "It is what the client has already.",
         "400" => "The request is not understood.",
-        "401" => "No token, or one that is not valid.",
+        "401" => "No token, or one that is not valid; or nobody has signed in.",
         "403" => "This may not be had from there, or with that token.",
+        "413" => "A request here has no body.",
         "409" => "The operator advertises what this format does not take.",
         "429" => "Too much was asked for.",
         _ => "Not now.",
