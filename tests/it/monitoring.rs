@@ -40,7 +40,17 @@ const BREAKS: &[(&str, &str, &str)] = &[
     ),
     ("exitpool_drifted_resources", "tests/it/pool/tamper.rs", "drift_can_be_reported_and_left_alone"),
     ("exitpool_firewall_apply_total", "tests/it/remotes/refusing.rs", "a_firewall_that_refuses_changes_is_counted"),
+    (
+        "exitpool_guard_relay_nodes_max",
+        "tests/it/pool/entry.rs",
+        "the_guard_relays_of_each_node_are_known_and_a_crowd_at_one_is_warned_of",
+    ),
     ("exitpool_held_steps", "tests/it/pool/switches.rs", "f5_deletions_wait_for_a_word"),
+    (
+        "exitpool_http_connections_refused_total",
+        "tests/it/crowd.rs",
+        "two_thousand_idle_connections_of_one_address_leave_room_for_another",
+    ),
     (
         "exitpool_locked_out_addresses",
         "tests/it/export/lockouts.rs",
@@ -69,9 +79,29 @@ const BREAKS: &[(&str, &str, &str)] = &[
         "f7_f8_f11_a_refused_commit_is_named_and_counted_and_changes_nothing",
     ),
     (
+        "exitpool_tls_certificate_expiry_timestamp_seconds",
+        "tests/it/export/tls.rs",
+        "a_certificate_is_swapped_under_a_running_stream_and_bad_files_keep_the_old_one",
+    ),
+    (
+        "exitpool_tls_certificate_stale",
+        "tests/it/export/tls.rs",
+        "a_certificate_is_swapped_under_a_running_stream_and_bad_files_keep_the_old_one",
+    ),
+    (
         "exitpool_unfinished_work_seconds",
         "tests/it/remotes/steady.rs",
         "f3_the_watchdog_is_fed_by_passes_that_have_ended_and_by_nothing_else",
+    ),
+    (
+        "exitpool_unsafe_socks_total",
+        "tests/it/pool/entry.rs",
+        "clients_that_resolve_names_themselves_are_warned_of_and_can_be_refused",
+    ),
+    (
+        "exitpool_warnings",
+        "tests/it/pool/entry.rs",
+        "clients_that_resolve_names_themselves_are_warned_of_and_can_be_refused",
     ),
     ("export_downloads_total", "tests/it/export/daemon.rs", "a_consumer_downloads_until_a_commit_takes_it_away"),
     ("export_tokens_active", "tests/it/export/daemon.rs", "a_consumer_downloads_until_a_commit_takes_it_away"),
