@@ -13,6 +13,7 @@ pub mod wake;
 mod exports;
 mod fault;
 pub mod journal;
+mod lockouts;
 mod obey;
 mod revisions;
 mod rotating;
@@ -107,6 +108,8 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
 
+    let keeping = state.keep_lockouts(stop.clone());
+
     let end = pass_after_pass(&mut state, &wakeups, &mut inbox, &stop).await;
 
     stop.cancel();
@@ -114,6 +117,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         task.abort();
     }
     let _ = tokio::join!(http, socket);
+    if let Some(keeping) = keeping {
+        let _ = keeping.await;
+    }
     tracing::info!("{}", end.sentence());
     Ok(())
 }
@@ -251,7 +257,8 @@ async fn serve_http(
     tracing::info!(%address, "the status page listens");
     let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
     let desk = Arc::new(state.desk());
-    let shared = Shared { status, metrics, visitors, desk, now: Timestamp::now };
+    let gate = state.gate();
+    let shared = Shared { status, metrics, visitors, gate, desk, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 

@@ -15,13 +15,24 @@ use crate::status::{self, AuditTrail};
 use crate::sys::files;
 
 use super::settings::Settings;
-use super::socket::Request;
+use super::socket::{Request, Verb};
 
 /// The audit trail's name in the state directory.
 pub const FILE: &str = "audit.sqlite";
 
 /// The daemon's hand on the audit trail.
 pub(super) struct Journal(Option<Arc<Audit>>);
+
+/// An order that is about an address has it beside its row, where it can be erased, and not in its sentence.
+fn without_addresses(request: &Request, sentence: &str, result: &str) -> (String, Who) {
+    match &request.verb {
+        Verb::Unlock { address: Some(address) } => {
+            let sentence = if result == "done" { "a client is let in again" } else { "a client is not locked out" };
+            (sentence.to_owned(), Who { address: Some(*address), ..request.who.clone() })
+        }
+        _ => (sentence.to_owned(), request.who.clone()),
+    }
+}
 
 /// A revision, and who signed it.
 pub(super) struct Signed<'a> {
@@ -78,15 +89,16 @@ impl Journal {
 
     /// An operator's order, in one sentence, and what became of it.
     pub(super) fn order(&self, request: &Request, sentence: &str, result: &str, revision: Option<Revision>) {
+        let (sentence, who) = without_addresses(request, sentence, result);
         let record = || Record {
             at: Timestamp::now(),
             revision,
             object: "host".to_owned(),
-            action: sentence.to_owned(),
+            action: sentence,
             cause: format!("order of {}", request.by),
             result: result.to_owned(),
         };
-        self.write(record, || request.who.clone());
+        self.write(record, || who);
     }
 
     /// A step, and what became of it; where its revision is the reason, those who signed that are named.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,11 @@ pub enum Verb {
     LogLevel {
         /// The levels, as in `info,exitpool::tor=debug`; `None` asks for them.
         levels: Option<String>,
+    },
+    /// Let in again who is locked out.
+    Unlock {
+        /// The address; `None` means everybody.
+        address: Option<IpAddr>,
     },
     /// Remove everything of ours from this host, and end.
     Down,

@@ -8,15 +8,17 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 33] = [
+const ROOMS: [(&str, &[&str]); 34] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
     // Where log lines go, and which.
     ("log", &["error"]),
+    // Who may ask how often, and who is locked out.
+    ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
-    ("export", &["desired"]),
+    ("export", &["desired", "gate"]),
     // The pure halves of tor and firewall: what is wanted, as values.
     ("tor::layout", &["desired"]),
     ("tor::geoip", &["desired"]),
@@ -49,7 +51,19 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
     (
         "status",
-        &["error", "sys", "desired", "export", "observe", "plan", "health", "rollout", "rotation", "firewall::model"],
+        &[
+            "error",
+            "sys",
+            "desired",
+            "gate",
+            "export",
+            "observe",
+            "plan",
+            "health",
+            "rollout",
+            "rotation",
+            "firewall::model",
+        ],
     ),
     // A request of our own through a node.
     ("probe", &["error", "desired", "health"]),
@@ -80,6 +94,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "error",
             "sys",
             "desired",
+            "gate",
             "export",
             "observe",
             "plan",
@@ -146,9 +161,10 @@ const ROOMS: [(&str, &[&str]); 33] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "desired",
     "export",
+    "gate",
     "firewall::model",
     "health",
     "observe",

@@ -3,4 +3,5 @@
 pub mod consumer;
 mod daemon;
 mod keys;
+mod lockouts;
 mod network;

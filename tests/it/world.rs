@@ -159,6 +159,7 @@ impl World {
             rollbacks: Default::default(),
             rotations: &self.rotations,
             audit: &self.audit,
+            lockouts: &[],
             pass: self.pass.as_ref(),
         }
     }
