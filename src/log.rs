@@ -150,11 +150,12 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
             LEVELS.join(", ")
         )
     };
-    let mut parts = text.split(',').map(str::trim);
-    if let Some(bad) = parts.find(|part| !part.contains('=') && !LEVELS.contains(&part.to_lowercase().as_str())) {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if let Some(bad) = parts.iter().find(|part| !part.contains('=') && !LEVELS.contains(&part.to_lowercase().as_str()))
+    {
         return Err(refuse(bad));
     }
-    EnvFilter::builder().parse(text).map_err(|_| refuse(text))
+    EnvFilter::builder().parse(parts.join(",")).map_err(|_| refuse(text))
 }
 
 #[cfg(test)]

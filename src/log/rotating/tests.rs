@@ -23,7 +23,7 @@ fn many_threads_lose_no_line_while_it_rotates() {
             let rotating = rotating.clone();
             scope.spawn(move || {
                 for line in 0..LINES {
-                    writeln!(Line(&rotating), "{thread} {line} {}", "x".repeat(line % 90)).unwrap();
+                    rotating.line(format!("{thread} {line} {}\n", "x".repeat(line % 90)).as_bytes()).unwrap();
                 }
             });
         }
@@ -55,7 +55,7 @@ fn as_many_files_are_kept_as_asked_for() {
         let path = directory.path().join("log");
         let rotating = Rotating::open(&path, Bounds { bytes: 10, files }).unwrap();
         for number in 0..9 {
-            writeln!(Line(&rotating), "line {number}").unwrap();
+            rotating.line(format!("line {number}\n").as_bytes()).unwrap();
         }
         let expected: Vec<String> = (0..files).map(|age| format!("line {}\n", 8 - age)).collect();
         let name = |age| if age == 0 { path.clone() } else { directory.path().join(format!("log.{age}")) };
@@ -71,16 +71,16 @@ fn a_file_that_is_removed_or_moved_away_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let rotating = Rotating::open(&path, Bounds { bytes: 1 << 20, files: 3 }).unwrap();
-    writeln!(Line(&rotating), "one").unwrap();
+    rotating.line(b"one\n").unwrap();
     fs::rename(&path, directory.path().join("elsewhere")).unwrap();
-    writeln!(Line(&rotating), "two").unwrap();
+    rotating.line(b"two\n").unwrap();
     fs::remove_file(&path).unwrap();
-    writeln!(Line(&rotating), "three").unwrap();
+    rotating.line(b"three\n").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     // The next start goes on where this one ended.
     let again = Rotating::open(&path, Bounds { bytes: 1 << 20, files: 3 }).unwrap();
-    writeln!(Line(&again), "four").unwrap();
+    again.line(b"four\n").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "three\nfour\n");
 }
 
