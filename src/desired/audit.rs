@@ -21,7 +21,7 @@ pub struct AuditPolicy {
 /// What is written of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[schemars(rename = "Addresses")]
 pub enum AddressPolicy {
     /// All of it.
     Full,
