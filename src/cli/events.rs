@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if !arguments.watch {
         let events = arguments.ask(&mut seen).await?;
         match arguments.output.output {
-            Format::Json => output::json(&EventsDocument { events })?,
+            Format::Json => output::json(&EventsDocument { events, next: None })?,
             Format::Text if events.is_empty() => {
                 output::talk("nothing like that has happened since the daemon started")
             }
@@ -63,7 +63,7 @@ impl Arguments {
     /// The events behind the last one that was seen, as far as they are wanted.
     async fn ask(&self, seen: &mut u64) -> anyhow::Result<Vec<EventDocument>> {
         let report = socket::ask(&self.daemon.runtime_dir, Verb::Status).await?;
-        let EventsDocument { events } = report.events;
+        let EventsDocument { events, .. } = report.events;
         let new: Vec<EventDocument> = events.into_iter().filter(|event| event.id > *seen).collect();
         *seen = new.last().map_or(*seen, |event| event.id);
         Ok(new.into_iter().filter(|event| self.wants(event)).collect())

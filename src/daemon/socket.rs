@@ -297,7 +297,7 @@ impl Report {
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
-            events: EventsDocument::from(status),
+            events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
         }
     }
