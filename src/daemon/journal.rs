@@ -11,7 +11,7 @@ use crate::error::chain;
 use crate::observe::Author;
 use crate::plan::step::Cause;
 use crate::plan::{Object, TakenBack};
-use crate::status::{self, AuditTrail};
+use crate::status::{self, AuditTrail, Warning};
 use crate::sys::files;
 
 use super::settings::Settings;
@@ -133,5 +133,12 @@ impl Journal {
         if let Some(audit) = &self.0 {
             audit.append_of(record(), who());
         }
+    }
+}
+
+/// Writes the warnings to the log that are of a sort that was not known before.
+pub(super) fn warn_anew(before: &[Warning], now: &[Warning]) {
+    for warning in now.iter().filter(|warning| before.iter().all(|known| known.reason != warning.reason)) {
+        tracing::warn!(reason = %warning.reason, "{}", warning.message);
     }
 }
