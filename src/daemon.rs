@@ -2,6 +2,7 @@
 //!
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
+pub mod at_once;
 pub mod fetching;
 pub mod lock;
 pub mod records;
@@ -11,7 +12,7 @@ pub mod wake;
 
 mod exports;
 mod fault;
-mod journal;
+pub mod journal;
 mod listening;
 mod lockouts;
 mod obey;
@@ -37,6 +38,7 @@ use crate::status::http::tls::TlsError;
 use crate::status::http::{self, Shared, Tls};
 use crate::tor::Tor;
 
+use at_once::AtOnce;
 use listening::ListenError;
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
@@ -98,6 +100,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         visitors: state.visitors(),
         wakeups: wakeups.clone(),
         fetching: fetcher,
+        at_once: AtOnce { trail: state.trail() },
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;

@@ -5,6 +5,7 @@
 //! `validate`'s business.
 
 mod alerts;
+mod audit;
 mod exports;
 mod sign_in;
 mod torrc;
@@ -14,6 +15,7 @@ pub use alerts::{
     Alertmanager, Alerts, Channel, CountedFailures, Email, FailureRate, Nothing, Rules, StaleAfter, Sustained,
     Telegram, Webhook, Within,
 };
+pub use audit::AuditDocument;
 pub use exports::{ExportFormat, Exports, Grant, QuotaDocument};
 pub use sign_in::{SignIn, User};
 pub use torrc::TorrcValue;
@@ -63,6 +65,9 @@ pub struct Document {
     /// Who may download the lists of nodes.
     #[serde(default)]
     pub exports: Exports,
+    /// How long the audit trail is kept, and what it says of addresses.
+    #[serde(default)]
+    pub audit: AuditDocument,
 }
 
 /// The version of the format.
