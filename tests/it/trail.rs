@@ -99,6 +99,21 @@ async fn the_trail_says_who_did_what_and_is_verified_here_and_elsewhere() {
     assert!(again.iter().any(|row| row["address_erased"] == true), "{again:?}");
 }
 
+/// A trail that cannot be written costs records and no pass, and says how many.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_cannot_be_written_are_counted_and_hold_nothing_up() {
+    let Some(mut host) = running().await else { return };
+    assert_eq!(host.metric("exitpool_audit_records_lost_total"), 0.0);
+    let trail = rusqlite::Connection::open(host.state_dir().join("audit.sqlite")).unwrap();
+    trail.execute_batch("DROP TABLE record").unwrap();
+    let commit = host.push(2, Some("ada"));
+    host.in_force(&commit, 2).await;
+    assert!(host.metric("exitpool_audit_records_lost_total") >= 1.0);
+    let status: Value = serde_json::from_str(&exitpool(&host, &["status", "-o", "json"]).done()).unwrap();
+    assert!(status["audit"]["trouble"].as_str().is_some_and(|why| why.contains("record")), "{status}");
+    host.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn levels_change_while_the_daemon_runs() {
     let Some(host) = running().await else { return };
