@@ -50,7 +50,7 @@ const ROOMS: [(&str, &[&str]); 32] = [
         &["error", "sys", "desired", "export", "observe", "plan", "health", "rollout", "rotation", "firewall::model"],
     ),
     // A request of our own through a node.
-    ("probe", &["error", "desired", "health"]),
+    ("probe", &["error", "sys", "desired", "health"]),
     // One pass.
     (
         "reconcile",
