@@ -5,9 +5,12 @@
 
 mod drift;
 mod exits;
+mod lockout;
 mod openapi;
 mod orders;
+mod pages;
 mod probe;
+pub mod query;
 mod schema;
 
 use std::net::IpAddr;
@@ -25,6 +28,7 @@ use super::{Condition, Status};
 use crate::plan::step::Object;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use exits::{ExitDocument, RotationDocument};
+pub use lockout::LockoutDocument;
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
@@ -48,6 +52,9 @@ pub struct StatusDocument {
     pub pools: Vec<PoolDocument>,
     /// The firewall.
     pub firewall: FirewallDocument,
+    /// Who is locked out of the page and the lists.
+    #[serde(default)]
+    pub lockouts: Vec<LockoutDocument>,
     /// This host.
     pub server: ServerDocument,
     /// Who asks; null where that is no network address.
@@ -113,11 +120,14 @@ pub struct ClientDocument {
     pub whitelisted: bool,
 }
 
-/// `/api/v1/nodes`: every node of every pool.
+/// `/api/v1/nodes`: the nodes that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodesDocument {
     /// The nodes, pool by pool.
     pub nodes: Vec<NodeDocument>,
+    /// Where the nodes behind these are; null where there are no more.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// One SOCKS endpoint.
@@ -169,6 +179,9 @@ pub struct InstanceDocument {
 pub struct EventsDocument {
     /// The events that are kept.
     pub events: Vec<EventDocument>,
+    /// Where the events behind these are; null where there are no more.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// Something that happened.
@@ -216,6 +229,7 @@ impl StatusDocument {
                 in_sync: known(status.firewall.in_sync),
                 changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
+            lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),
@@ -245,7 +259,7 @@ impl From<&Condition> for ConditionDocument {
 
 impl From<&Status> for NodesDocument {
     fn from(status: &Status) -> Self {
-        Self { nodes: status.nodes.iter().map(NodeDocument::from).collect() }
+        Self { nodes: status.nodes.iter().map(NodeDocument::from).collect(), next: None }
     }
 }
 
@@ -270,12 +284,6 @@ impl From<&NodeStatus> for NodeDocument {
             },
             conditions: documents(&node.conditions),
         }
-    }
-}
-
-impl From<&Status> for EventsDocument {
-    fn from(status: &Status) -> Self {
-        Self { events: status.events.iter().map(|event| EventDocument::from(event.as_ref())).collect() }
     }
 }
 

@@ -45,6 +45,7 @@ impl Server {
             status: receiver,
             metrics: Arc::clone(&metrics),
             visitors: Arc::default(),
+            gate: Arc::default(),
             desk: Arc::default(),
             now: noon,
         };
@@ -318,7 +319,14 @@ async fn a_stream_ends_when_its_client_is_no_longer_allowed() {
     for (peer, allowed) in [(peer, true), (outsider, false)] {
         let (_sender, status) = watch::channel(Arc::new(world.status()));
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let subscription = events::Subscription { status, peer, seen: 0, stop: CancellationToken::new(), slot };
+        let subscription = events::Subscription {
+            status,
+            peer,
+            seen: 0,
+            query: Default::default(),
+            stop: CancellationToken::new(),
+            slot,
+        };
         let mut stream = std::pin::pin!(events::stream(subscription));
         assert_eq!(within(futures_util::StreamExt::next(&mut stream)).await.is_some(), allowed);
     }
@@ -395,10 +403,16 @@ async fn requests_are_counted_by_route_and_answer() {
 #[tokio::test]
 async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
     let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
-    let shared =
-        Shared { status, metrics: Arc::new(Metrics::new()), visitors: Arc::default(), desk: Arc::default(), now: noon };
+    let shared = Shared {
+        status,
+        metrics: Arc::new(Metrics::new()),
+        visitors: Arc::default(),
+        gate: Arc::default(),
+        desk: Arc::default(),
+        now: noon,
+    };
     let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
@@ -420,9 +434,20 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     access.trusted_proxies = ["127.0.0.1/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()].into();
     let (_sender, status) = watch::channel(Arc::new(world.status()));
     let visitors = Arc::new(Visitors::default());
-    let shared =
-        Shared { status, metrics: Arc::default(), visitors: Arc::clone(&visitors), desk: Arc::default(), now: noon };
-    let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
+    let shared = Shared {
+        status,
+        metrics: Arc::default(),
+        visitors: Arc::clone(&visitors),
+        gate: Arc::default(),
+        desk: Arc::default(),
+        now: noon,
+    };
+    let context = Arc::new(Context {
+        shared,
+        documents: Default::default(),
+        streams: Arc::new(Semaphore::new(1)),
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let mut seen = Vec::new();
     for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
@@ -436,6 +461,8 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     assert_eq!(seen, [(200, 0), (200, 1), (403, 1)]);
     assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
 }
+
+mod sending;
 
 mod lists {
     //! Lists of a healthy host, over real sockets.
@@ -555,11 +582,13 @@ mod lists {
             status,
             metrics: Arc::new(Metrics::new()),
             visitors: Arc::default(),
+            gate: Arc::default(),
             desk: Arc::default(),
             now: noon,
         };
         let streams = Arc::new(Semaphore::new(1));
-        let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+        let context =
+            Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
         let service = TowerToHyperService::new(warp::service(routes::routes(context)));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };

@@ -42,6 +42,7 @@ fn the_status_document_has_the_promised_fields() {
         "offered": null,
         "suspensions": [],
         "held": [],
+        "lockouts": [],
         "pools": [{"name": "eu", "desired": 2, "ready": 2}, {"name": "us", "desired": 1, "ready": 1}],
         "firewall": {"driver": "nftables", "in_sync": true, "changed_by": null},
         "server": {"addresses": ["192.0.2.10", "2001:db8:1::10"]},
@@ -148,7 +149,7 @@ fn the_drift_document_tells_what_is_left_and_what_was_repaired() {
 
 #[test]
 fn the_events_document_tells_what_happened() {
-    let document = value(&EventsDocument::from(&World::healthy(3).status()));
+    let document = value(&EventsDocument::of(&World::healthy(3).status(), &Default::default()));
     assert_fits("events", &document);
     let expected = json!({
         "id": 1_772_366_400_000_000_u64, "timestamp": "2026-03-01T12:00:00.000Z", "severity": "info",
