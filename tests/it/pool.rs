@@ -2,6 +2,7 @@
 
 mod chaos;
 mod crash;
+mod entry;
 mod exclusive;
 #[path = "../../benches/pool/flock.rs"]
 mod flock;
