@@ -19,14 +19,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Outcome;
+use crate::audit::Who;
 use crate::desired::PoolName;
 use crate::observe::Visitor;
 use crate::plan::Deletions;
-use crate::status::wire::{DriftDocument, NodesDocument, StatusDocument};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Visitors};
 use crate::sys::{files, users};
 
 use super::StatusReceiver;
+use super::at_once::{AtOnce, Operator};
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
 
@@ -81,6 +83,16 @@ pub enum Verb {
         /// Nodes and pools; none means all.
         names: Vec<String>,
     },
+    /// Erase an address, or a network, from the audit trail.
+    EraseAddress {
+        /// The address, or a network of them.
+        address: String,
+    },
+    /// Tell the levels of the log, or set them until the daemon ends.
+    LogLevel {
+        /// The levels, as in `info,exitpool::tor=debug`; `None` asks for them.
+        levels: Option<String>,
+    },
     /// Let in again who is locked out.
     Unlock {
         /// The address; `None` means everybody.
@@ -124,6 +136,9 @@ pub struct Report {
     /// `/api/v1/drift`; an older daemon does not tell it.
     #[serde(default)]
     pub drift: serde_json::Value,
+    /// `/api/v1/events`; an older daemon does not tell them.
+    #[serde(default)]
+    pub events: EventsDocument,
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
@@ -136,6 +151,8 @@ pub struct Request {
     pub verb: Verb,
     /// Who asks: the user at the other end of the socket.
     pub by: String,
+    /// The same, for the audit trail.
+    pub who: Who,
     reply: oneshot::Sender<Report>,
 }
 
@@ -188,6 +205,8 @@ pub struct Daemon {
     pub wakeups: Wakeups,
     /// Who fetches a remote source.
     pub fetching: Option<Fetching>,
+    /// What is done beside the passes.
+    pub at_once: AtOnce,
 }
 
 /// Serves the socket until `stop`; a leftover of an earlier daemon is replaced, since the lock is ours.
@@ -219,7 +238,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
-    let Some(report) = daemon.report(question, users::name_of(uid)).await else {
+    let Some(report) = daemon.report(question, uid).await else {
         return;
     };
     if let Ok(mut line) = serde_json::to_vec(&report) {
@@ -230,7 +249,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
 
 impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
-    async fn report(&self, Question { verb, from }: Question, by: String) -> Option<Report> {
+    async fn report(&self, Question { verb, from }: Question, uid: u32) -> Option<Report> {
         if verb == Verb::Status {
             let visitors = self.visitors.lately(Timestamp::now());
             return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
@@ -238,13 +257,18 @@ impl Daemon {
         if let Some(operator) = from {
             self.visitors.saw(operator, Timestamp::now());
         }
+        let by = users::name_of(uid);
+        let who = Who { uid: Some(uid), address: from.map(|operator| operator.address), ..Who::default() };
+        if let Some(answer) = self.at_once.answer(&verb, &Operator { by: &by, who: &who }).await {
+            return Some(Report::of(&self.status.borrow()).answering(answer));
+        }
         tracing::info!(by, ?verb, "an operator asks");
         let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
         if let Some(fetching) = self.fetching.as_ref().filter(|_| looks_at_the_source) {
             fetching.now().await;
         }
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { verb, by, reply }).await.ok()?;
+        self.requests.send(Request { verb, by, who, reply }).await.ok()?;
         self.wakeups.wake(Cause::Operator);
         answer.await.ok()
     }
@@ -273,6 +297,7 @@ impl Report {
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
+            events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
         }
     }
@@ -303,6 +328,7 @@ impl Report {
             status: serde_json::Value::Null,
             nodes: serde_json::Value::Null,
             drift: serde_json::Value::Null,
+            events: EventsDocument::default(),
             visitors: BTreeSet::new(),
         }
     }

@@ -28,3 +28,4 @@ mod systemd;
 mod testnet;
 mod tor;
 mod tor_network;
+mod trail;

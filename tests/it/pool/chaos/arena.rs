@@ -131,7 +131,7 @@ impl Arena {
 
     /// The nodes that were hit whose repair is not in the trail. No other node's is.
     pub fn unexplained(&self, before: &Picture, victims: &BTreeMap<String, u64>) -> BTreeSet<String> {
-        audit::verify(&self.trail()).unwrap();
+        audit::verify(&self.trail(), &audit::own(&self.trail())).unwrap();
         let mut rows = audit::list(&self.trail(), 1_000).unwrap();
         rows.retain(|entry| entry.row > before.rows);
         let is_repair = |entry: &&audit::Entry| {
