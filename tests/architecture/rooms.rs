@@ -69,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 35] = [
         ],
     ),
     // A request of our own through a node.
-    ("probe", &["error", "desired", "health"]),
+    ("probe", &["error", "sys", "desired", "health"]),
     // One pass.
     (
         "reconcile",
