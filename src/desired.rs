@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -77,7 +78,7 @@ pub struct Pool {
     /// How many nodes it has.
     pub size: u16,
     /// The countries its exits may stand in; empty means any.
-    pub countries: BTreeSet<Country>,
+    pub countries: Arc<BTreeSet<Country>>,
     /// The address on which its nodes' SOCKS ports listen.
     pub listen: IpAddr,
     /// Node `i` listens on `socks_port + i`.
@@ -87,9 +88,9 @@ pub struct Pool {
     /// How many nodes share one tor process.
     pub nodes_per_instance: NonZeroU16,
     /// Which exits its nodes may use.
-    pub exits: ExitPolicy,
+    pub exits: Arc<ExitPolicy>,
     /// Extra torrc options, by name; a name may have several values.
-    pub torrc: BTreeMap<String, Vec<String>>,
+    pub torrc: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 /// Which exits the nodes of a pool may use, beyond their country.
@@ -117,7 +118,7 @@ impl ExitPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// Who may reach the SOCKS ports; empty means nobody but this host.
-    pub socks: BTreeSet<IpNet>,
+    pub socks: Arc<BTreeSet<IpNet>>,
     /// Who may reach the status page; empty means nobody but this host.
     pub panel: BTreeSet<IpNet>,
     /// Who may reach SSH; `None` means that SSH is left alone.

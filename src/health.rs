@@ -21,6 +21,7 @@ mod patient;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -271,7 +272,7 @@ fn most_unavailable(desired: &Desired, pool: &PoolName) -> usize {
 }
 
 fn control<'a>(exam: &Examination<'a>, instance: &Instance) -> Option<&'a observe::Control> {
-    exam.observed.instances.get(&instance.name)?.control.present()
+    exam.observed.instances.get(&instance.name)?.control.present().map(Arc::as_ref)
 }
 
 /// Finds what is wrong with an instance whose process runs; what desired still has to make of it is no trouble.

@@ -88,8 +88,8 @@ pub struct Instance {
     pub torrc: Observation<TorrcDigest>,
     /// Its process.
     pub process: Observation<Process>,
-    /// What its control socket says; absent while there is no process.
-    pub control: Observation<Control>,
+    /// What its control socket says; absent while there is no process. It is shared with the looks that saw the same.
+    pub control: Observation<Arc<Control>>,
     /// Whether it has no process and a directory cache that is valid still: it starts without a download.
     pub has_cache: bool,
     /// Whether its process is there for certain, and its control socket gives no answer: it takes a question and says

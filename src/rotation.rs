@@ -15,6 +15,7 @@
 //!   fifth of it. What became due while no daemon ran is spread anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -210,7 +211,7 @@ impl Rotations {
         self.changes += u64::from(self.instances.len() < known);
         let mut ended = Vec::new();
         for (name, instance) in observed.instances.iter().filter(|(name, _)| is_wanted(name)) {
-            let serving = instance.control.present().filter(|control| control.bootstrap.is_done());
+            let serving = instance.control.present().map(Arc::as_ref).filter(|control| control.bootstrap.is_done());
             // What has never served has nothing to rotate from.
             if serving.is_none() && !self.instances.contains_key(name) {
                 continue;

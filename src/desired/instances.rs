@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ pub struct Node {
     pub socks: SocketAddr,
 }
 
-/// One tor process as desired: the nodes it serves and the policy they share.
+/// One tor process as desired: the nodes it serves and the policy they share, as all instances of a pool do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "WishedInstance")]
 pub struct Instance {
@@ -29,14 +30,14 @@ pub struct Instance {
     /// The nodes it serves; never empty.
     pub nodes: Vec<Node>,
     /// The countries its exits may stand in; empty means any.
-    pub countries: BTreeSet<Country>,
+    pub countries: Arc<BTreeSet<Country>>,
     /// Which exits its nodes may use, beyond their country.
-    pub exits: ExitPolicy,
+    pub exits: Arc<ExitPolicy>,
     /// Extra torrc options, by name.
-    pub torrc: BTreeMap<String, Vec<String>>,
+    pub torrc: Arc<BTreeMap<String, Vec<String>>>,
     /// Who may use its SOCKS ports, as tor's own second layer; `None` when the list is too long for it.
     #[schemars(with = "Option<BTreeSet<String>>")]
-    pub socks_allow: Option<BTreeSet<IpNet>>,
+    pub socks_allow: Option<Arc<BTreeSet<IpNet>>>,
 }
 
 /// The longest whitelist that is repeated inside tor: beyond it a policy slows every connection and gains nothing.
@@ -55,7 +56,7 @@ impl Pool {
 
     /// Groups the pool's nodes into instances of `nodes_per_instance`, in the order of their indexes.
     pub(super) fn instances(&self, access: &Access) -> Vec<Instance> {
-        let socks_allow = (access.socks.len() <= MAX_SOCKS_POLICY_ENTRIES).then(|| access.socks.clone());
+        let socks_allow = (access.socks.len() <= MAX_SOCKS_POLICY_ENTRIES).then_some(&access.socks);
         let instance = |nodes: &[Node]| Instance {
             name: InstanceName::from_first_node(&nodes[0].name),
             pool: self.name.clone(),
@@ -63,7 +64,7 @@ impl Pool {
             countries: self.countries.clone(),
             exits: self.exits.clone(),
             torrc: self.torrc.clone(),
-            socks_allow: socks_allow.clone(),
+            socks_allow: socks_allow.cloned(),
         };
         self.nodes().chunks(usize::from(self.nodes_per_instance.get())).map(instance).collect()
     }

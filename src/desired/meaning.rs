@@ -1,6 +1,7 @@
 //! What a document means: its types turned into those that `plan` reads. Nothing is checked here.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -34,13 +35,13 @@ fn pool(pool: &PoolDocument) -> Pool {
     Pool {
         name: pool.name.clone(),
         size: pool.size,
-        countries: pool.countries.iter().copied().collect(),
+        countries: Arc::new(pool.countries.iter().copied().collect()),
         listen: pool.listen.0,
         socks_port: pool.socks_port.0,
         rotate_every: pool.rotate_every.map(|period| period.0),
         nodes_per_instance: shared_by.unwrap_or(NonZeroU16::MAX),
-        exits: exits(&pool.exits),
-        torrc: pool.torrc.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+        exits: Arc::new(exits(&pool.exits)),
+        torrc: Arc::new(pool.torrc.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()),
     }
 }
 
@@ -57,7 +58,7 @@ fn access(document: &AccessDocument, whitelists: Whitelists) -> Access {
     let Whitelists { socks, panel, ssh } = whitelists;
     let ports = document.ssh.iter().flat_map(|ssh| &ssh.ports).map(|port| port.0).collect();
     Access {
-        socks,
+        socks: Arc::new(socks),
         panel,
         ssh: ssh.map(|allow| SshAccess { ports, allow }),
         lockout: if document.allow_lockout { Lockout::Allowed } else { Lockout::Held },

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,10 @@ pub enum NameError {
     Revision(String),
 }
 
-/// The name of a pool.
+/// The name of a pool. It is in the name of each of its nodes, which share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PoolName(String);
+pub struct PoolName(Arc<str>);
 
 /// The name of a node, `<pool>-<index>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -142,7 +143,7 @@ impl FromStr for PoolName {
             && bytes[0].is_ascii_lowercase()
             && bytes[bytes.len() - 1] != b'-'
             && bytes.iter().copied().all(allowed);
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(NameError::Pool(text.to_owned())) }
+        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Pool(text.to_owned())) }
     }
 }
 

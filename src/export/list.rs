@@ -5,6 +5,7 @@ mod formats;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -26,7 +27,7 @@ pub struct Entry {
     /// And on which port.
     pub port: u16,
     /// The countries its exits may stand in; empty means any.
-    pub countries: BTreeSet<Country>,
+    pub countries: Arc<BTreeSet<Country>>,
     /// The country of the exit that it leaves from, where that is known.
     pub country: Option<Country>,
     /// The address of that exit, where it is known.

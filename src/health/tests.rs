@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::desired::{ExitPolicy, Pool};
+use crate::desired::Pool;
 use crate::observe::{Bootstrap, Control, Observation, Process};
 use crate::plan::Rung;
 
@@ -22,13 +22,13 @@ impl Ward {
         let pool = Pool {
             name: "eu".parse().unwrap(),
             size,
-            countries: [].into(),
+            countries: <_>::default(),
             listen: IpAddr::from([127, 0, 0, 1]),
             socks_port: 30_000,
             rotate_every: None,
             nodes_per_instance: NonZeroU16::MIN,
-            exits: ExitPolicy::default(),
-            torrc: [].into(),
+            exits: <_>::default(),
+            torrc: <_>::default(),
         };
         let desired = Desired { pools: vec![pool], ..Desired::default() };
         let serving = |wanted: Instance| (wanted.name.clone(), serving(&wanted));
@@ -57,7 +57,7 @@ impl Ward {
 
     fn control(&mut self, node: usize) -> &mut Control {
         match &mut self.instance(node).control {
-            Observation::Present(control) => control,
+            Observation::Present(control) => Arc::make_mut(control),
             other => panic!("{other:?}"),
         }
     }
@@ -77,13 +77,13 @@ impl Ward {
 fn serving(wanted: &Instance) -> observe::Instance {
     observe::Instance {
         process: Observation::Present(Process { pid: 7, started: 1 }),
-        control: Observation::Present(Control {
+        control: Observation::Present(Arc::new(Control {
             bootstrap: Bootstrap { progress: 100, ..Bootstrap::default() },
             circuit_established: true,
             network_live: Some(true),
             socks_listeners: wanted.nodes.iter().map(|node| node.socks).collect(),
             ..Control::default()
-        }),
+        })),
         ..observe::Instance::default()
     }
 }
@@ -198,7 +198,7 @@ fn a_network_that_is_down_is_one_incident_and_nobody_is_restarted() {
     assert_eq!((incident.cause, incident.instances), (Outage::NetworkDown, 3));
     assert_eq!(ward.now.duration_since(incident.since), SignedDuration::from_secs(19 * 60));
     for node in 0..3 {
-        *ward.control(node) = serving(&ward.desired.instances()[node]).control.present().unwrap().clone();
+        *ward.control(node) = (**serving(&ward.desired.instances()[node]).control.present().unwrap()).clone();
     }
     ward.after(1);
     assert!(ward.health.incident().is_none());
@@ -303,7 +303,7 @@ fn another_wish_is_another_case() {
     (0..6).for_each(|_| ward.restarted(0));
     ward.control(0).circuit_established = false;
     assert!(!ward.examine().held_down.is_empty());
-    ward.desired.pools[0].torrc.insert("NumCPUs".to_owned(), vec!["1".to_owned()]);
+    Arc::make_mut(&mut ward.desired.pools[0].torrc).insert("NumCPUs".to_owned(), vec!["1".to_owned()]);
     assert!(ward.examine().held_down.is_empty());
 }
 

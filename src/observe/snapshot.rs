@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -27,7 +28,7 @@ use crate::desired::{Desired, DriverChoice, Fingerprint, InstanceName, Revision}
 use crate::error::{Classify, Kind};
 use crate::plan::{Applied, Mandate, Plan, Suspended, Wish, plan};
 use crate::tor::layout::Layout;
-use crate::tor::options::{RunningOptions, digest};
+use crate::tor::options::{RunningOptions, Values, digest};
 
 /// The version of the format that is written, and the only one that is read.
 pub const VERSION: u64 = 1;
@@ -168,7 +169,8 @@ impl Snapshot {
         self.observed.guard_author = None;
         for instance in self.observed.instances.values_mut() {
             if let Observation::Present(control) = &mut instance.control {
-                *control = redacted(std::mem::take(control));
+                let seen = Arc::make_mut(control);
+                *seen = redacted(std::mem::take(seen));
             }
         }
         self
@@ -223,8 +225,8 @@ fn refuse(path: String, source: serde_json::Error) -> SnapshotError {
 }
 
 fn redacted(control: Control) -> Control {
-    let conceal = |(name, values): (String, Vec<String>)| {
-        let values = digest::conceal(&name, values);
+    let conceal = |(name, values): (String, Values)| {
+        let values = digest::conceal(&name, values.to_vec()).into();
         (name, values)
     };
     Control {

@@ -85,9 +85,9 @@ impl Applied {
         for wanted in &wanted {
             let is_open = open.contains(&Object::Instance(wanted.name.clone()));
             let known = self.instances.remove(&wanted.name);
-            let is_the_same = is_open || known.as_ref() == Some(wanted);
-            is_new |= !is_the_same;
-            let left_as = if is_the_same { known } else { Some(wanted.clone()) };
+            is_new |= !is_open && known.as_ref() != Some(wanted);
+            // Where both are the same, the wish's own is kept: it shares its policy with the others of its pool.
+            let left_as = if is_open { known } else { Some(wanted.clone()) };
             settled.extend(left_as.map(|instance| (instance.name.clone(), instance)));
         }
         // The nodes of an instance that is gone are known until those that serve them now are settled.

@@ -244,7 +244,7 @@ impl Deciding<'_> {
         if control.bootstrap.progress < 100 && !control.listens_for(wanted) {
             return ExitChoice::Unresolved;
         }
-        if wanted.countries.is_empty() && wanted.exits == ExitPolicy::default() {
+        if wanted.countries.is_empty() && *wanted.exits == ExitPolicy::default() {
             return ExitChoice::Any;
         }
         match &self.observed.relays {

@@ -42,6 +42,8 @@ fn is_under_way(instance: &Instance) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::observe::{Bootstrap, Control, Observation, Process};
     use crate::plan::Cause;
@@ -65,7 +67,7 @@ mod tests {
         let bootstrap = Bootstrap { progress, ..Bootstrap::default() };
         Instance {
             process: Observation::Present(Process { pid: 7, started: 1 }),
-            control: Observation::Present(Control { bootstrap, ..Control::default() }),
+            control: Observation::Present(Arc::new(Control { bootstrap, ..Control::default() })),
             ..Instance::default()
         }
     }

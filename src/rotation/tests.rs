@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{ExitPolicy, Pool};
+use crate::desired::Pool;
 use crate::observe::{Bootstrap, Instance, Observation, Renewal};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -8,13 +8,13 @@ fn desired(size: u16, rotate_every: Option<Duration>) -> Desired {
     let pool = Pool {
         name: "eu".parse().unwrap(),
         size,
-        countries: BTreeSet::new(),
+        countries: <_>::default(),
         listen: [127, 0, 0, 1].into(),
         socks_port: 30_000,
         rotate_every,
         nodes_per_instance: std::num::NonZeroU16::MIN,
-        exits: ExitPolicy::default(),
-        torrc: BTreeMap::new(),
+        exits: <_>::default(),
+        torrc: <_>::default(),
     };
     Desired { pools: vec![pool], ..Desired::default() }
 }
@@ -39,7 +39,7 @@ fn world(size: u16, exit: Option<u8>, renewals: u64) -> Observed {
         renewal: Renewal { done: renewals, ..Renewal::default() },
         ..Control::default()
     };
-    let instance = Instance { control: Observation::Present(control), ..Instance::default() };
+    let instance = Instance { control: Observation::Present(Arc::new(control)), ..Instance::default() };
     Observed { instances: (0..size).map(|index| (name(index), instance.clone())).collect(), ..Observed::default() }
 }
 

@@ -5,6 +5,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use view::{Left, View};
 
@@ -32,7 +33,7 @@ pub struct NodeStatus {
     /// Whether it is known to serve consumers now.
     pub serving: bool,
     /// The countries its exits may stand in; empty means any.
-    pub countries: BTreeSet<Country>,
+    pub countries: Arc<BTreeSet<Country>>,
     /// The exit that its connections leave from, where it is known: not where several nodes share its tor.
     pub exit: Option<ExitStatus>,
     /// How long its latest probe took, where it passed, and else its latest circuit to build, in milliseconds.

@@ -19,6 +19,7 @@
 mod canonical;
 pub mod digest;
 mod exits;
+mod shared;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::desired::{Fingerprint, Instance};
 use ipnet::IpNet;
 
 pub use exits::{ExitChoice, ExitNodes};
+pub use shared::Values;
 pub use text::{quote, torrc_value};
 
 /// The options an instance runs with that differ from tor's defaults, in canonical form, by tor's own spelling of
@@ -40,7 +42,7 @@ pub use text::{quote, torrc_value};
 /// An option without a value is one that is unset, the same as one that isn't named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct RunningOptions(pub BTreeMap<String, Vec<String>>);
+pub struct RunningOptions(pub BTreeMap<String, Values>);
 
 /// One option to be set on a running instance; no values resets it to tor's default.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,7 +149,7 @@ impl RunningOptions {
 
     /// Sets an option to these values, in canonical form; no values say that it is unset.
     pub fn set<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a str>) {
-        self.0.insert(name.to_owned(), canonical::values(name, values));
+        self.0.insert(name.to_owned(), shared::shared(canonical::values(name, values)));
     }
 
     /// The values of an option, however its name is spelled; none when it is unset.
@@ -175,7 +177,7 @@ impl RunningOptions {
         }
     }
 
-    fn entry(&self, name: &str) -> Option<(&String, &Vec<String>)> {
+    fn entry(&self, name: &str) -> Option<(&String, &Values)> {
         let exact = self.0.get_key_value(name);
         exact.or_else(|| self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)))
     }
@@ -197,7 +199,7 @@ pub fn is_at(port: &str, address: SocketAddr) -> bool {
 /// Says what an instance that runs with this torrc should have set for as long as its wish is the same.
 pub fn lasting(instance: &Instance, torrc: &str) -> RunningOptions {
     let mut options = RunningOptions::parse(torrc);
-    let policy = instance.socks_allow.as_ref().map(socks_policy);
+    let policy = instance.socks_allow.as_deref().map(socks_policy);
     options.set("SocksPolicy", policy.as_deref());
     // The torrc opens no port; what is not named is left as it is.
     options.0.remove("SocksPort");
@@ -250,7 +252,7 @@ pub fn difference_to_all(wanted: &[&RunningOptions], running: &RunningOptions) -
     let unwanted = running.0.iter().filter(|(name, values)| !values.is_empty() && !is_wanted(name, wanted));
     let resets = unwanted.map(|(name, from)| OptionChange {
         name: name.clone(),
-        from: digest::conceal(name, from.clone()),
+        from: digest::conceal(name, from.to_vec()),
         to: vec![],
     });
     let mut changes: Vec<OptionChange> = differs.chain(resets).collect();

@@ -104,7 +104,7 @@ fn names(instance: &Instance, option: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::{ExitPolicy, Node, NodeName};
+    use crate::desired::{Node, NodeName};
 
     fn instance(extra: &[(&str, &[&str])]) -> Instance {
         let node: NodeName = "eu-0".parse().unwrap();
@@ -112,12 +112,13 @@ mod tests {
             name: InstanceName::from_first_node(&node),
             pool: node.pool().clone(),
             nodes: vec![Node { name: node, socks: "127.0.0.1:30000".parse().unwrap() }],
-            countries: [].into(),
-            exits: ExitPolicy::default(),
+            countries: <_>::default(),
+            exits: <_>::default(),
             torrc: extra
                 .iter()
                 .map(|(name, values)| (name.to_string(), values.iter().map(ToString::to_string).collect()))
-                .collect::<BTreeMap<_, _>>(),
+                .collect::<BTreeMap<_, _>>()
+                .into(),
             socks_allow: None,
         }
     }

@@ -5,9 +5,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use exitpool::desired::{ExitPolicy, Fingerprint, Instance, InstanceName, Node, NodeName};
+use exitpool::desired::{Fingerprint, Instance, InstanceName, Node, NodeName};
 use exitpool::error::chain;
 use exitpool::observe::{Control, Observation, Process};
 use exitpool::tor::driver::{TorDriver, TorSettings};
@@ -84,10 +85,10 @@ fn instance(index: u16, extra: &[(&str, &[&str])]) -> Instance {
         pool: node.pool().clone(),
         // With the network off tor opens no listener, so no port of this host is taken.
         nodes: vec![Node { name: node, socks: SocketAddr::from(([127, 0, 0, 1], 30_000 + index)) }],
-        countries: [].into(),
-        exits: ExitPolicy::default(),
-        torrc: extra.iter().map(|(name, given)| ((*name).to_owned(), values(given))).collect(),
-        socks_allow: Some(["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into()),
+        countries: <_>::default(),
+        exits: <_>::default(),
+        torrc: Arc::new(extra.iter().map(|(name, given)| ((*name).to_owned(), values(given))).collect()),
+        socks_allow: Some(Arc::new(["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into())),
     }
 }
 
@@ -98,7 +99,11 @@ async fn process(driver: &TorDriver, name: &InstanceName) -> Process {
 
 async fn control(driver: &TorDriver, name: &InstanceName) -> Control {
     let seen = driver.observe().await;
-    seen.instances[name].control.present().cloned().unwrap_or_else(|| panic!("{:?}", seen.instances[name].control))
+    seen.instances[name]
+        .control
+        .present()
+        .map(|it| Control::clone(it))
+        .unwrap_or_else(|| panic!("{:?}", seen.instances[name].control))
 }
 
 fn signal(process: &Process, signal: Signal) {

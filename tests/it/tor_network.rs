@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exitpool::desired::{Country, ExitPolicy, Fingerprint, Instance, InstanceName, Node, NodeName};
@@ -208,10 +209,10 @@ fn instance(index: u16) -> Instance {
         name: InstanceName::from_first_node(&node),
         pool: node.pool().clone(),
         nodes: vec![Node { name: node, socks: SocketAddr::from(([127, 0, 0, 1], 30_000 + index)) }],
-        countries: ["de".parse().unwrap()].into(),
-        exits: ExitPolicy::default(),
-        torrc: [].into(),
-        socks_allow: Some(BTreeSet::new()),
+        countries: Arc::new(["de".parse().unwrap()].into()),
+        exits: <_>::default(),
+        torrc: <_>::default(),
+        socks_allow: Some(<_>::default()),
     }
 }
 
@@ -234,7 +235,11 @@ async fn give(driver: &TorDriver, instance: &Instance, torrc: &str, exits: BTree
 }
 
 fn control_of(seen: &TorObservation, name: &InstanceName) -> Control {
-    seen.instances[name].control.present().cloned().unwrap_or_else(|| panic!("{:?}", seen.instances[name].control))
+    seen.instances[name]
+        .control
+        .present()
+        .map(|it| Control::clone(it))
+        .unwrap_or_else(|| panic!("{:?}", seen.instances[name].control))
 }
 
 fn exit_of(seen: &TorObservation, name: &InstanceName) -> Option<Fingerprint> {

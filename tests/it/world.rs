@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::{Access, Country, Desired, ExitPolicy, Fingerprint, InstanceName, Pool, PoolName, Revision};
+use super::desired::{Access, Country, Desired, Fingerprint, InstanceName, Pool, PoolName, Revision};
 use super::firewall::model::Guard;
 use super::health::{Finding, Incident, Probes};
 use super::observe::{
@@ -65,7 +65,7 @@ impl World {
             .map(|(name, size, port, countries)| pool(name, size, port, countries))
             .collect();
         let access = Access {
-            socks: networks(&["203.0.113.0/24", "2001:db8::/32"]),
+            socks: networks(&["203.0.113.0/24", "2001:db8::/32"]).into(),
             panel: networks(&["127.0.0.0/8"]),
             ..Access::default()
         };
@@ -133,7 +133,7 @@ impl World {
     /// What the control socket of a node's instance says, to be bent.
     pub fn control(&mut self, name: &str) -> &mut Control {
         match &mut self.instance(name).control {
-            Observation::Present(control) => control,
+            Observation::Present(control) => Arc::make_mut(control),
             _ => panic!("{name} says nothing"),
         }
     }
@@ -183,13 +183,13 @@ fn pool(name: &str, size: u16, socks_port: u16, countries: &[&str]) -> Pool {
     Pool {
         name: name.parse().unwrap(),
         size,
-        countries: countries.iter().map(|code| code.parse().unwrap()).collect(),
+        countries: Arc::new(countries.iter().map(|code| code.parse().unwrap()).collect()),
         listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         socks_port,
         rotate_every: None,
         nodes_per_instance: NonZeroU16::MIN,
-        exits: ExitPolicy::default(),
-        torrc: BTreeMap::new(),
+        exits: <_>::default(),
+        torrc: <_>::default(),
     }
 }
 
@@ -225,7 +225,7 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
     Instance {
         torrc: Observation::Present(TorrcDigest::of("SocksPort 0\n")),
         process: Observation::Present(Process { pid: 4000 + u32::from(number), started: 77 }),
-        control: Observation::Present(Control {
+        control: Observation::Present(Arc::new(Control {
             version: "0.4.9.11".to_owned(),
             bootstrap: Bootstrap { progress: 100, summary: "Done".to_owned(), warning: None, ..Bootstrap::default() },
             circuit_established: true,
@@ -234,7 +234,7 @@ fn running(number: u16, fingerprint: Fingerprint, socks_listeners: BTreeSet<Sock
             exit: Some(ObservedExit { fingerprint, confirmed: true }),
             latency_ms: Some(180 + 7 * u32::from(number % 40)),
             ..Control::default()
-        }),
+        })),
         ..Instance::default()
     }
 }

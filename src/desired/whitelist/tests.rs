@@ -17,7 +17,7 @@ fn loaded(document: &str, content: Result<&[u8], ListProblem>) -> Result<(BTreeS
     let lists = lists(&[("clients.txt", content)]);
     let said = |diagnostics: Vec<Diagnostic>| diagnostics.iter().map(Diagnostic::one_line).collect();
     match load("pool.yaml", Given { document: document.as_bytes(), lists: &lists }) {
-        Ok(loaded) => Ok((loaded.desired.access.socks, said(loaded.warnings))),
+        Ok(loaded) => Ok(((*loaded.desired.access.socks).clone(), said(loaded.warnings))),
         Err(invalid) => Err(said(invalid.diagnostics)),
     }
 }

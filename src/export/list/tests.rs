@@ -59,9 +59,9 @@ fn what_is_granted_and_asked_for_is_chosen() {
 fn a_node_whose_exit_is_not_known_leaves_from_the_only_country_that_it_may() {
     let mut one = entry("eu-0", None, "ready");
     assert_eq!(one.leaves_from(), None);
-    one.countries = ["de".parse().unwrap()].into();
+    one.countries = Arc::new(["de".parse().unwrap()].into());
     assert_eq!(one.leaves_from().unwrap().to_string(), "de");
-    one.countries.insert("nl".parse().unwrap());
+    Arc::make_mut(&mut one.countries).insert("nl".parse().unwrap());
     assert_eq!(one.leaves_from(), None);
 }
 

@@ -171,7 +171,7 @@ impl<'a> Deciding<'a> {
     /// Whether an instance could serve at once at an address that it is given.
     fn can_take(&self, heir: &desired::Instance) -> bool {
         let control = self.observed.instances.get(&heir.name).and_then(|seen| seen.control.present());
-        control.is_some_and(Control::can_serve)
+        control.is_some_and(|control| control.can_serve())
     }
 
     fn addresses(&mut self) -> &Addresses<'a> {

@@ -1,6 +1,7 @@
 //! What is known about one instance, gathered for the nodes that it serves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::desired::InstanceName;
 use crate::health::{Finding, Incident, Probed, Trouble};
@@ -63,7 +64,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn control(&self) -> Option<&'a Control> {
-        self.observed.and_then(|instance| instance.control.present())
+        self.observed.and_then(|instance| instance.control.present()).map(Arc::as_ref)
     }
 
     /// Why nobody can tell what the instance does, where that is so.

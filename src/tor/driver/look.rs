@@ -43,7 +43,7 @@ struct Look {
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     torrc: Observation<TorrcDigest>,
-    pub(super) control: Control,
+    pub(super) control: Arc<Control>,
     /// The time of its consensus, once it has bootstrapped.
     consensus: Option<String>,
 }
@@ -141,7 +141,7 @@ async fn seen_before(driver: &TorDriver, name: &InstanceName, processes: &Result
 async fn ask_circuits(session: &Session) -> Option<Seen> {
     let mut seen = session.seen()?;
     let reply = session.control.ask(CIRCUITS.to_owned(), LOOK_PATIENCE).await.ok().filter(Message::is_ok)?;
-    Answers::of(&reply).renew_circuits(&mut seen.control, session.control.heard());
+    Answers::of(&reply).renew_circuits(Arc::make_mut(&mut seen.control), session.control.heard());
     session.keep(Some(seen.clone()));
     Some(seen)
 }
@@ -184,7 +184,7 @@ async fn ask(
     name: &InstanceName,
     process: &Process,
     torrc: &Torrc,
-) -> Result<(Control, Option<(Arc<Session>, String)>), Silence> {
+) -> Result<(Arc<Control>, Option<(Arc<Session>, String)>), Silence> {
     let session = driver.session(name, process).map_err(|error| Silence::because(chain(&error)))?;
     let session = session.ok_or_else(|| Silence::because("it ended just now"))?;
     session.news.take();
@@ -193,7 +193,8 @@ async fn ask(
             let consensus = (control.bootstrap.is_done() && !time.is_empty()).then_some(time);
             let torrc = torrc.digest.clone();
             let is_known = torrc.unknown().is_none();
-            let seen = Seen { torrc, control: control.clone(), consensus: consensus.clone() };
+            let control = Arc::new(control);
+            let seen = Seen { torrc, control: Arc::clone(&control), consensus: consensus.clone() };
             session.keep(is_known.then_some(seen));
             Ok((control, consensus.map(|time| (session, time))))
         }

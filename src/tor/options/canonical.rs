@@ -162,6 +162,9 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
 ///
 /// `{??}` is left out: tor adds it by itself beside a country (`GeoIPExcludeUnknown auto`).
 fn relay_set(value: &str) -> String {
+    if is_relay_set(value) {
+        return value.to_owned();
+    }
     let one = |item: &str| match item.parse::<Fingerprint>() {
         Ok(fingerprint) => format!("${fingerprint}"),
         Err(_) => item.to_owned(),
@@ -170,6 +173,13 @@ fn relay_set(value: &str) -> String {
     set.sort_unstable();
     set.dedup();
     set.join(",")
+}
+
+/// Whether fingerprints are written just so, as by us and by tor: there are thousands in one value, for every instance.
+fn is_relay_set(value: &str) -> bool {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
+    let is_written_so = |item: &str| item.len() == 41 && item.starts_with('$') && item.bytes().skip(1).all(is_digit);
+    value.split(',').all(is_written_so) && value.split(',').is_sorted_by(|one, next| one < next)
 }
 
 /// Reads a number with a unit.

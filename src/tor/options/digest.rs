@@ -4,6 +4,7 @@
 //! have. It hides no value that somebody can guess: what has one is still not for everybody.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,8 +73,10 @@ pub fn conceal(name: &str, values: Vec<String>) -> Vec<String> {
 
 /// The same for all of an instance's own options.
 pub fn without_secrets(mut instance: Instance) -> Instance {
-    for (name, values) in &mut instance.torrc {
-        *values = conceal(name, std::mem::take(values));
+    if instance.torrc.keys().any(|name| may_be_secret(name)) {
+        for (name, values) in Arc::make_mut(&mut instance.torrc) {
+            *values = conceal(name, std::mem::take(values));
+        }
     }
     instance
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use super::shared::shared;
 use super::{EXCLUDE_EXIT_NODES, EXIT_NODES, RunningOptions};
 use crate::desired::Fingerprint;
 
@@ -30,7 +31,7 @@ impl ExitNodes {
     /// Writes exits down; `None` for an empty set, which tor takes for any exit.
     pub fn of(exits: BTreeSet<Fingerprint>) -> Option<Self> {
         (!exits.is_empty()).then(|| {
-            let option = (EXIT_NODES.to_owned(), vec![relay_list(&exits)]);
+            let option = (EXIT_NODES.to_owned(), shared(vec![relay_list(&exits)]));
             Self { option: Arc::new(RunningOptions([option].into())), exits: Arc::new(exits) }
         })
     }
@@ -58,7 +59,7 @@ impl ExitChoice {
     pub fn exit_nodes(&self) -> &RunningOptions {
         static LEFT: RunningOptions = RunningOptions(BTreeMap::new());
         static ANY: LazyLock<RunningOptions> =
-            LazyLock::new(|| RunningOptions([(EXIT_NODES.to_owned(), vec![])].into()));
+            LazyLock::new(|| RunningOptions([(EXIT_NODES.to_owned(), shared(vec![]))].into()));
         match self {
             // The exits of before stay: a request that has come in already must not leave from others.
             Self::Unresolved | Self::Nothing => &LEFT,
@@ -72,7 +73,7 @@ impl ExitChoice {
         let leaves_none = matches!(self, Self::Only(exits) if exits.is_within(avoided));
         let mut options = RunningOptions::default();
         if !avoided.is_empty() && !leaves_none {
-            options.0.insert(EXCLUDE_EXIT_NODES.to_owned(), vec![relay_list(avoided)]);
+            options.0.insert(EXCLUDE_EXIT_NODES.to_owned(), shared(vec![relay_list(avoided)]));
         }
         options
     }

@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::desired::{ExitPolicy, InstanceName, Node, NodeName};
+use crate::desired::{InstanceName, Node, NodeName};
 
 fn running(options: &[(&str, &[&str])]) -> RunningOptions {
     let mut running = RunningOptions::default();
@@ -13,10 +15,10 @@ fn instance(socks_allow: Option<&[&str]>) -> Instance {
         name: InstanceName::from_first_node(&node),
         pool: node.pool().clone(),
         nodes: vec![Node { name: node, socks: "[::]:30000".parse().unwrap() }],
-        countries: [].into(),
-        exits: ExitPolicy::default(),
-        torrc: [].into(),
-        socks_allow: socks_allow.map(|nets| nets.iter().map(|net| net.parse().unwrap()).collect()),
+        countries: <_>::default(),
+        exits: <_>::default(),
+        torrc: <_>::default(),
+        socks_allow: socks_allow.map(|nets| Arc::new(nets.iter().map(|net| net.parse().unwrap()).collect())),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use exitpool::desired::{self, load::load};
 use exitpool::observe::{Observation, Observed};
@@ -75,11 +76,11 @@ fn expand(observed: &mut Observed, wanted: &[desired::Instance]) {
             instance.torrc = Observation::Present(TorrcDigest::of(&text));
         }
         if let Observation::Present(control) = &mut instance.control
-            && control.options.0.remove(AS_RENDERED).is_some()
+            && Arc::make_mut(control).options.0.remove(AS_RENDERED).is_some()
         {
             let said: BTreeMap<_, _> = RunningOptions::parse(&rendered).0;
             for (option, values) in said {
-                control.options.0.entry(option).or_insert(values);
+                Arc::make_mut(control).options.0.entry(option).or_insert(values);
             }
         }
     }

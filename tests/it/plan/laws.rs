@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use exitpool::desired::{
-    Access, Desired, DriverChoice, ExitPolicy, Fingerprint, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
+    Access, Desired, DriverChoice, Fingerprint, FirewallPolicy, InstanceName, Pool, ReconcilePolicy,
 };
 use exitpool::observe::snapshot::{Place, Snapshot, VERSION};
 use exitpool::observe::{Observation, ObservedGuard, Stranger, overlap};
@@ -22,13 +22,13 @@ pub fn pool(name: &str, size: u16, first_port: u16, countries: &[&str], reachabl
     Pool {
         name: name.parse().unwrap(),
         size,
-        countries: countries.iter().map(|code| code.parse().unwrap()).collect(),
+        countries: Arc::new(countries.iter().map(|code| code.parse().unwrap()).collect()),
         listen: if reachable { [0, 0, 0, 0].into() } else { [127, 0, 0, 1].into() },
         socks_port: first_port,
         rotate_every: None,
         nodes_per_instance: NonZeroU16::MIN,
-        exits: ExitPolicy::default(),
-        torrc: BTreeMap::new(),
+        exits: <_>::default(),
+        torrc: <_>::default(),
     }
 }
 
@@ -48,17 +48,18 @@ prop_compose! {
         // Who wants an exit for itself has a tor for itself: validation sees to it.
         pool.nodes_per_instance = NonZeroU16::new(if own.is_some() { 1 } else { together }).unwrap();
         if let Some(memory) = memory {
-            pool.torrc.insert("MaxMemInQueues".to_owned(), vec![format!("{}00 MB", memory)]);
+            Arc::make_mut(&mut pool.torrc).insert("MaxMemInQueues".to_owned(), vec![format!("{}00 MB", memory)]);
         }
-        pool.exits.distinct = own == Some(32);
-        pool.exits.avoid_shared_subnet = own.filter(|prefix| *prefix < 32);
+        let exits = Arc::make_mut(&mut pool.exits);
+        exits.distinct = own == Some(32);
+        exits.avoid_shared_subnet = own.filter(|prefix| *prefix < 32);
         if sandbox {
-            pool.torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+            Arc::make_mut(&mut pool.torrc).insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
         }
         if bridges > 0 {
             let bridge = |number| format!("obfs4 192.0.2.{number}:443 cert=hunter2");
-            pool.torrc.insert("Bridge".to_owned(), (0..bridges).map(bridge).collect());
-            pool.torrc.insert("HTTPSProxyAuthenticator".to_owned(), vec!["ada:hunter2".to_owned()]);
+            Arc::make_mut(&mut pool.torrc).insert("Bridge".to_owned(), (0..bridges).map(bridge).collect());
+            Arc::make_mut(&mut pool.torrc).insert("HTTPSProxyAuthenticator".to_owned(), vec!["ada:hunter2".to_owned()]);
         }
         pool
     }
@@ -74,7 +75,7 @@ prop_compose! {
         Desired {
             pools: vec![eu, us],
             access: Access {
-                socks: socks.into_iter().map(|byte| format!("203.0.{byte}.0/24").parse().unwrap()).collect(),
+                socks: Arc::new(socks.into_iter().map(|byte| format!("203.0.{byte}.0/24").parse().unwrap()).collect()),
                 panel: BTreeSet::new(),
                 ..Access::default()
             },
@@ -444,7 +445,7 @@ fn a_rolling_replacement_leaves_enough_of_a_pool() {
     let mut desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
     let mut world = World::new(&COUNTRIES);
     world.converge(&desired);
-    desired.pools[0].torrc.insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
+    Arc::make_mut(&mut desired.pools[0].torrc).insert("HardwareAccel".to_owned(), vec!["1".to_owned()]);
     let names = |plan: &Plan| -> Vec<Object> {
         plan.steps.iter().filter(|step| step.mark() == Mark::Replace).map(|step| step.object.clone()).collect()
     };
@@ -582,7 +583,7 @@ fn another_torrc_is_tried_on_a_few_also_where_tor_takes_it_at_run_time() {
     let mut desired = Desired { pools: vec![pool("eu", 8, 30_000, &["de"], true)], ..Desired::default() };
     let mut world = World::new(&COUNTRIES);
     world.converge(&desired);
-    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["60".to_owned()]);
+    Arc::make_mut(&mut desired.pools[0].torrc).insert("MaxCircuitDirtiness".to_owned(), vec!["60".to_owned()]);
     let (touched, waiting) = touched(&world.plan(&desired));
     assert_eq!((touched.len(), waiting), (2, 6));
     world.plan(&desired).steps.iter().for_each(|step| world.carry_out(step));
@@ -593,8 +594,8 @@ fn another_torrc_is_tried_on_a_few_also_where_tor_takes_it_at_run_time() {
     world.converge(&desired);
 
     // Who may come in is not left open until its turn.
-    desired.pools[0].torrc.insert("MaxCircuitDirtiness".to_owned(), vec!["90".to_owned()]);
-    desired.access.socks = ["198.51.100.0/24".parse().unwrap()].into();
+    Arc::make_mut(&mut desired.pools[0].torrc).insert("MaxCircuitDirtiness".to_owned(), vec!["90".to_owned()]);
+    desired.access.socks = Arc::new(["198.51.100.0/24".parse().unwrap()].into());
     let plan = world.plan(&desired);
     let closes = plan.steps.iter().filter(|step| step.to_string().contains("SocksPolicy")).count();
     assert_eq!((closes, self::touched(&plan).1), (8, 6), "{plan:#?}");

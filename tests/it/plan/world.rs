@@ -128,7 +128,7 @@ impl World {
         let instance = Instance {
             torrc: Observation::Present(TorrcDigest::of(torrc)),
             process: Observation::Present(Process { pid: self.next_pid, started: 1 }),
-            control: Observation::Present(control),
+            control: Observation::Present(Arc::new(control)),
             ..Instance::default()
         };
         self.observed.instances.insert(name.clone(), instance);
@@ -140,7 +140,7 @@ impl World {
 
     pub fn control(&mut self, name: &InstanceName) -> &mut Control {
         match &mut self.instance(name).control {
-            Observation::Present(control) => control,
+            Observation::Present(control) => Arc::make_mut(control),
             other => panic!("{name} has no control socket: {other:?}"),
         }
     }

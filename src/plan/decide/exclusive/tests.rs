@@ -22,13 +22,13 @@ fn desired(pools: &[Wished<'_>]) -> Desired {
     let pool = |(name, size, countries, exits): &Wished<'_>| Pool {
         name: name.parse().unwrap(),
         size: *size,
-        countries: countries.iter().map(|code| code.parse().unwrap()).collect(),
+        countries: Arc::new(countries.iter().map(|code| code.parse().unwrap()).collect()),
         listen: [127, 0, 0, 1].into(),
         socks_port: 30_000,
         rotate_every: None,
         nodes_per_instance: std::num::NonZeroU16::MIN,
-        exits: exits.clone(),
-        torrc: BTreeMap::new(),
+        exits: exits.clone().into(),
+        torrc: <_>::default(),
     };
     Desired { pools: pools.iter().map(pool).collect(), ..Desired::default() }
 }
@@ -70,7 +70,7 @@ impl Host {
                 options.set(EXIT_NODES, [format!("${exit}").as_str()]);
             }
             let bootstrap = Bootstrap { progress: 100, ..Bootstrap::default() };
-            let control = Observation::Present(Control { options, bootstrap, ..Control::default() });
+            let control = Observation::Present(Arc::new(Control { options, bootstrap, ..Control::default() }));
             Instance { control, ..Instance::default() }
         };
         let observed = Observed {

@@ -69,7 +69,7 @@ pub(super) fn legend(status: &Status) -> Vec<Legend> {
 pub(super) fn pools(status: &Status) -> Vec<PoolView> {
     let pool = |pool: &PoolStatus| {
         let nodes: Vec<&NodeStatus> = status.nodes.iter().filter(|node| node.pool == pool.name).collect();
-        let countries = nodes.first().map(|node| listed(&node.countries, " ").to_uppercase()).unwrap_or_default();
+        let countries = nodes.first().map(|node| listed(&*node.countries, " ").to_uppercase()).unwrap_or_default();
         PoolView {
             name: pool.name.to_string(),
             desired: pool.desired,
