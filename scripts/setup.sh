@@ -14,9 +14,10 @@ if [ "${1:-run}" = test ]; then
     package[lighttpd]=lighttpd package[openssl]=openssl package[unshare]=util-linux
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
-    package[proxychains4]=proxychains4
+    package[proxychains4]=proxychains4 package[prometheus-alertmanager]=prometheus-alertmanager
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4)
+    commands+=(prometheus-alertmanager)
 fi
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -26,6 +27,11 @@ for command in "${commands[@]}"; do
 done
 [ -r /usr/share/tor/geoip ] || missing+=(tor-geoipdb)
 [ "${1:-run}" != test ] || [ -e /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
+if [ "${1:-run}" = test ]; then
+    # Neither is a command.
+    /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing+=(python3-aiosmtpd)
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
+fi
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2

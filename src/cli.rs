@@ -9,6 +9,7 @@ pub mod output;
 pub mod reference;
 
 mod accept_rewrite;
+mod alerts;
 mod apply;
 mod completions;
 mod confirm;
@@ -82,6 +83,8 @@ enum Verb {
     AcceptRewrite(accept_rewrite::Arguments),
     Status(status::Arguments),
     Nodes(nodes::Arguments),
+    #[command(visible_alias = "alert")]
+    Alerts(alerts::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
@@ -201,6 +204,7 @@ impl Verb {
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
+            Self::Alerts(arguments) => alerts::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,

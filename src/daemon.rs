@@ -2,6 +2,7 @@
 //!
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
+pub mod alerting;
 pub mod fetching;
 pub mod lock;
 pub mod records;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Classify, Kind};
+use crate::export::Desk;
 use crate::firewall::Firewall;
 use crate::reconcile::memory::MemoryError;
 use crate::source::SourceError;
@@ -36,6 +38,7 @@ use crate::status::Status;
 use crate::status::http::{self, Shared};
 use crate::tor::Tor;
 
+use alerting::{Alerting, Setup};
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
 use socket::{Report, Request, SocketError, Verb};
@@ -90,7 +93,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let _watch = state.revisions().watch_source(&wakeups);
     let fetching = state.revisions().fetch_source(&wakeups);
 
-    let http = serve_http(&settings, &state, stop.clone()).await?;
+    let desk = Arc::new(state.desk());
+    let http = serve_http(&settings, &state, Arc::clone(&desk), stop.clone()).await?;
+    let (alerting, alerts) = Alerting::start(alerting_of(&settings, &state, &wakeups, desk), stop.clone());
     let (requests, mut inbox) = mpsc::channel(16);
     let fetcher = state.revisions().fetching();
     let speaking = socket::Daemon {
@@ -99,6 +104,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         visitors: state.visitors(),
         wakeups: wakeups.clone(),
         fetching: fetcher,
+        alerting,
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;
@@ -110,7 +116,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     for task in [tor, signals].into_iter().chain(fetching) {
         task.abort();
     }
-    let _ = tokio::join!(http, socket);
+    let _ = tokio::join!(http, socket, alerts);
     tracing::info!("{}", end.sentence());
     Ok(())
 }
@@ -241,15 +247,29 @@ fn forward_signals(wakeups: &Wakeups, stop: &CancellationToken) -> Result<JoinHa
 async fn serve_http(
     settings: &Settings,
     state: &State,
+    desk: Arc<Desk>,
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, DaemonError> {
     let address = settings.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     tracing::info!(%address, "the status page listens");
     let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
-    let desk = Arc::new(state.desk());
     let shared = Shared { status, metrics, visitors, desk, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
+}
+
+/// What alerting reads and writes.
+fn alerting_of(settings: &Settings, state: &State, wakeups: &Wakeups, desk: Arc<Desk>) -> Setup {
+    Setup {
+        status: state.subscribe(),
+        board: state.board(),
+        metrics: state.metrics(),
+        trail: state.trail(),
+        desk,
+        wakeups: wakeups.clone(),
+        state_dir: settings.state_dir.clone(),
+        tor: settings.tor.clone(),
+    }
 }
 
 /// A receiver of the published status.

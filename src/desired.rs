@@ -6,13 +6,13 @@
 //! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
+pub mod alerts;
 pub mod country;
 pub mod diagnostic;
 pub mod document;
 pub mod edit;
 pub mod exports;
 mod findings;
-pub mod gaps;
 mod instances;
 pub mod lists;
 pub mod load;
@@ -30,12 +30,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use alerts::Alerts;
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
 pub use exports::{Exports, RateLimit};
@@ -61,6 +63,8 @@ pub struct Desired {
     pub health: HealthPolicy,
     /// Who may download which lists of nodes.
     pub exports: Exports,
+    /// Who is told about what; shared with every status.
+    pub alerts: Arc<Alerts>,
 }
 
 /// A named group of nodes with one policy.

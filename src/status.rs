@@ -33,7 +33,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::desired::{Exports, PoolName, RateLimit, Revision};
+use crate::desired::alerts::RuleName;
+use crate::desired::{Alerts, Exports, PoolName, RateLimit, Revision};
 use crate::firewall::model::Guard;
 use crate::observe::Author;
 use crate::plan::Held;
@@ -95,6 +96,10 @@ pub struct Status {
     pub access: AccessLists,
     /// Who may download which lists; `None` while no desired state is in force.
     pub exports: Option<Arc<Exports>>,
+    /// Who is told about what; `None` while no desired state is in force.
+    pub alerting: Option<Arc<Alerts>>,
+    /// The alerts that fire, the most important ones first.
+    pub alerts: Arc<[Alert]>,
     /// Whether drift is removed or only reported.
     pub healing: Healing,
     /// The order to leave the whole host alone, where there is one.
@@ -168,6 +173,19 @@ pub struct FirewallStatus {
     pub changed_by: Option<Author>,
 }
 
+/// An alert that fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// The rule.
+    pub rule: RuleName,
+    /// What it is about.
+    pub about: String,
+    /// What is so, in one sentence.
+    pub summary: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// Who may reach what, by address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccessLists {
@@ -213,6 +231,8 @@ impl Status {
             server_addresses,
             access: AccessLists::default(),
             exports: None,
+            alerting: None,
+            alerts: Arc::default(),
             healing: Healing::default(),
             suspended: None,
             suspended_pools: BTreeMap::new(),
@@ -269,4 +289,4 @@ impl AccessLists {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

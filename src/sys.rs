@@ -1,9 +1,11 @@
-//! Doors to the operating system: commands, files, addresses, the clock, namespaces, the service manager.
+//! Doors to the operating system: commands, databases, files, addresses, the clock, namespaces, the service manager.
 
 pub mod addresses;
 pub mod clock;
 pub mod command;
+pub mod database;
 pub mod files;
+pub mod host;
 pub mod netns;
 pub mod notify;
 pub mod random;

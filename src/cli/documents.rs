@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
+use crate::alert::AlertsDocument;
 use crate::desired::Revision;
 use crate::export::token::Claims;
 use crate::reconcile::history::{Ended, Entry};
@@ -207,11 +208,12 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 4] {
+pub fn schemas() -> [(&'static str, Schema); 5] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
     [
+        ("alerts.v1.schema.json", of::<AlertsDocument>()),
         ("doctor.v1.schema.json", of::<DoctorDocument>()),
         ("history.v1.schema.json", of::<HistoryDocument>()),
         ("token.v1.schema.json", of::<TokenDocument>()),

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::alert::Board;
 use crate::apply::Drivers;
+use crate::audit::Audit;
 use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
@@ -56,6 +58,7 @@ pub(super) struct State {
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
+    board: Board,
     /// When everything is read anew, whatever was heard of meanwhile.
     resync_at: Instant,
 }
@@ -103,6 +106,7 @@ impl State {
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
+            board: Board::default(),
             resync_at: Instant::now(),
         }
     }
@@ -125,6 +129,16 @@ impl State {
 
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
+    }
+
+    /// What is pending, firing and silenced.
+    pub(super) fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// The audit trail, where there is one.
+    pub(super) fn trail(&self) -> Option<Arc<Audit>> {
+        self.journal.trail()
     }
 
     /// Where lists are handed out, with this host's audit trail.
@@ -328,6 +342,7 @@ impl State {
             suspended: suspended.as_ref(),
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
+            alerts: &self.board.firing(),
             rotations: self.rotating.rotations(),
             pass,
         });

@@ -1,6 +1,7 @@
 //! What a document means: its types turned into those that `plan` reads. Nothing is checked here.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -12,8 +13,8 @@ use super::exports::{Grant, Quota, canonical};
 use super::values::Peer;
 use super::whitelist::Whitelists;
 use super::{
-    Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Probe,
-    Prune, RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
+    Access, AccessLines, Alerts, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool,
+    Probe, Prune, RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
 };
 
 /// Says what a valid document means, whose whitelists mean these networks.
@@ -25,6 +26,7 @@ pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
         reconcile: reconcile(&document.reconcile),
         health: health(&document.health),
         exports: exports(&document.exports),
+        alerts: Arc::new(Alerts::of(&document.alerts)),
     }
 }
 

@@ -1,10 +1,10 @@
 //! What is remembered between two requests: who asked how often, what was taken of which quota, which tokens are in
 //! use. In memory alone, and bounded: a restart forgets it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -16,6 +16,9 @@ use crate::desired::exports::Quota;
 
 /// So many tokens in use are remembered; of more, those that expire last.
 const MOST_TOKENS: usize = 10_000;
+
+/// So many of the latest refusals are remembered, of all callers together.
+const MOST_REFUSED: usize = 10_000;
 
 /// Where lists are handed out.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ struct Seen {
     taken: HashMap<String, Taken>,
     /// When the tokens that were used expire, by their ids.
     tokens: HashMap<String, Timestamp>,
+    /// The latest tokens that were refused, oldest first.
+    refused: VecDeque<(Instant, IpAddr)>,
 }
 
 /// What was taken of a quota.
@@ -58,7 +63,22 @@ impl Desk {
 
     /// Counts a token that was refused.
     pub fn refused(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Consequence {
-        limit.map_or(Consequence::Counted, |limit| self.seen().limits.refused(limit, caller, now))
+        let mut seen = self.seen();
+        seen.refused.push_back((now, caller));
+        if seen.refused.len() > MOST_REFUSED {
+            seen.refused.pop_front();
+        }
+        limit.map_or(Consequence::Counted, |limit| seen.limits.refused(limit, caller, now))
+    }
+
+    /// Counts the tokens of each caller that were refused lately, of the latest [`MOST_REFUSED`].
+    pub fn refusals(&self, within: Duration, now: Instant) -> BTreeMap<IpAddr, usize> {
+        let mut counts = BTreeMap::new();
+        let seen = self.seen();
+        for (_, caller) in seen.refused.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= within) {
+            *counts.entry(*caller).or_default() += 1;
+        }
+        counts
     }
 
     /// Remembers a token that was good.
@@ -118,8 +138,6 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn claims(id: usize, expires: i64) -> Claims {

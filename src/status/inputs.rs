@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Reason, Status};
+use super::{Alert, Reason, Status};
 use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
 use crate::health::{Finding, Incident, Probes};
@@ -53,6 +54,8 @@ pub struct Inputs<'a> {
     pub suspended_pools: &'a BTreeMap<PoolName, Suspension>,
     /// How often something was taken back since the daemon started.
     pub rollbacks: Rollbacks,
+    /// The alerts that fire.
+    pub alerts: &'a Arc<[Alert]>,
     /// When nodes have rotated.
     pub rotations: &'a Rotations,
     /// The pass that has just ended; `None` where none could begin, as with no desired state.

@@ -17,6 +17,7 @@ use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
+use super::totals::Outcome;
 use super::{Activity, NodeStatus, Rollbacks, Status};
 use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
@@ -100,6 +101,12 @@ impl Metrics {
     /// Counts a request for a list.
     pub fn attempted(&self, attempt: Attempt) {
         self.series.auth_attempts_total.with_label_values(&[attempt.label()]).inc();
+    }
+
+    /// Counts a message that was handed to a channel, by the channel's way.
+    pub fn alerted(&self, way: &str, is_taken: bool) {
+        let outcome = if is_taken { Outcome::Success } else { Outcome::Error };
+        self.series.alerts_sent_total.with_label_values(&[way, outcome.label()]).inc();
     }
 
     /// Counts a list that was downloaded.

@@ -41,6 +41,8 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         server_addresses: inputs.server_addresses.to_vec(),
         access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
+        alerting: inputs.desired.map(|desired| Arc::clone(&desired.alerts)),
+        alerts: Arc::clone(inputs.alerts),
         healing: match reconcile.self_heal {
             SelfHeal::On => Healing::Removes,
             SelfHeal::Report => Healing::Reports,

@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod alerts;
 mod drift;
 mod exits;
 mod openapi;
@@ -23,6 +24,7 @@ use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, Status};
 use crate::plan::step::Object;
+pub use alerts::FiringDocument;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use exits::{ExitDocument, RotationDocument};
 pub use openapi::openapi;
@@ -48,6 +50,9 @@ pub struct StatusDocument {
     pub pools: Vec<PoolDocument>,
     /// The firewall.
     pub firewall: FirewallDocument,
+    /// The alerts that fire, the most important ones first.
+    #[serde(default)]
+    pub alerts: Vec<FiringDocument>,
     /// This host.
     pub server: ServerDocument,
     /// Who asks; null where that is no network address.
@@ -216,6 +221,7 @@ impl StatusDocument {
                 in_sync: known(status.firewall.in_sync),
                 changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
+            alerts: status.alerts.iter().map(FiringDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 32] = [
+const ROOMS: [(&str, &[&str]); 34] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -49,8 +49,11 @@ const ROOMS: [(&str, &[&str]); 32] = [
         "status",
         &["error", "sys", "desired", "export", "observe", "plan", "health", "rollout", "rotation", "firewall::model"],
     ),
-    // A request of our own through a node.
-    ("probe", &["error", "desired", "health"]),
+    // Requests of our own, directly or through a node.
+    ("web", &[]),
+    ("probe", &["error", "desired", "health", "web"]),
+    // What is worth telling people, and how it reaches them.
+    ("alert", &["error", "sys", "desired", "plan", "rollout", "status", "web"]),
     // One pass.
     (
         "reconcile",
@@ -92,6 +95,8 @@ const ROOMS: [(&str, &[&str]); 32] = [
             "status",
             "trial",
             "probe",
+            "web",
+            "alert",
             "reconcile",
         ],
     ),
@@ -133,6 +138,7 @@ const ROOMS: [(&str, &[&str]); 32] = [
             "trial",
             "reconcile",
             "testnet",
+            "alert",
             "daemon",
             "cli::demo",
             "cli::doctor",

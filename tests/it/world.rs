@@ -41,6 +41,7 @@ pub struct World {
     pub suspended: Option<Suspension>,
     pub suspended_pools: BTreeMap<PoolName, Suspension>,
     pub rotations: Rotations,
+    pub alerts: Arc<[status::Alert]>,
     pub pass: Option<Pass>,
 }
 
@@ -91,6 +92,7 @@ impl World {
             suspended: None,
             suspended_pools: BTreeMap::new(),
             rotations: Rotations::default(),
+            alerts: Default::default(),
             pass: Some(pass_at(noon())),
         }
     }
@@ -155,6 +157,7 @@ impl World {
             suspended: self.suspended.as_ref(),
             suspended_pools: &self.suspended_pools,
             rollbacks: Default::default(),
+            alerts: &self.alerts,
             rotations: &self.rotations,
             pass: self.pass.as_ref(),
         }

@@ -72,7 +72,10 @@ const HELP: [(&str, &str); 26] = [
         "Changes that were taken back, by what caused it: `operator` is `exitpool rollback`, the others a change of the firewall that was not kept.",
     ),
     ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
-    ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
+    (
+        "exitpool_alerts_sent_total",
+        "Attempts to hand an alert to a channel, by the channel's kind: `error` is one that is tried again, or was given up.",
+    ),
     (
         "exitpool_unfinished_work_seconds",
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
@@ -106,7 +109,7 @@ pub(super) struct Series {
     pub(super) source_rejected_total: IntCounterVec,
     pub(super) rollback_total: IntCounterVec,
     pub(super) firewall_apply_total: IntCounterVec,
-    alerts_sent_total: IntCounterVec,
+    pub(super) alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
     build_info: IntGaugeVec,
 }
