@@ -13,6 +13,7 @@ pub mod wake;
 mod exports;
 mod fault;
 mod journal;
+mod lockouts;
 mod obey;
 mod revisions;
 mod rotating;
@@ -30,7 +31,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Classify, Kind};
-use crate::export::Desk;
 use crate::firewall::Firewall;
 use crate::reconcile::memory::MemoryError;
 use crate::source::SourceError;
@@ -93,9 +93,8 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let _watch = state.revisions().watch_source(&wakeups);
     let fetching = state.revisions().fetch_source(&wakeups);
 
-    let desk = Arc::new(state.desk());
-    let http = serve_http(&settings, &state, Arc::clone(&desk), stop.clone()).await?;
-    let (alerting, alerts) = Alerting::start(alerting_of(&settings, &state, &wakeups, desk), stop.clone());
+    let http = serve_http(&settings, &state, stop.clone()).await?;
+    let (alerting, alerts) = Alerting::start(alerting_of(&settings, &state, &wakeups), stop.clone());
     let (requests, mut inbox) = mpsc::channel(16);
     let fetcher = state.revisions().fetching();
     let speaking = socket::Daemon {
@@ -110,6 +109,8 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
 
+    let keeping = state.keep_lockouts(stop.clone());
+
     let end = pass_after_pass(&mut state, &wakeups, &mut inbox, &stop).await;
 
     stop.cancel();
@@ -117,6 +118,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         task.abort();
     }
     let _ = tokio::join!(http, socket, alerts);
+    if let Some(keeping) = keeping {
+        let _ = keeping.await;
+    }
     tracing::info!("{}", end.sentence());
     Ok(())
 }
@@ -247,25 +251,25 @@ fn forward_signals(wakeups: &Wakeups, stop: &CancellationToken) -> Result<JoinHa
 async fn serve_http(
     settings: &Settings,
     state: &State,
-    desk: Arc<Desk>,
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, DaemonError> {
     let address = settings.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
     tracing::info!(%address, "the status page listens");
     let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
-    let shared = Shared { status, metrics, visitors, desk, now: Timestamp::now };
+    let (gate, desk) = (state.gate(), Arc::new(state.desk()));
+    let shared = Shared { status, metrics, visitors, gate, desk, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 
 /// What alerting reads and writes.
-fn alerting_of(settings: &Settings, state: &State, wakeups: &Wakeups, desk: Arc<Desk>) -> Setup {
+fn alerting_of(settings: &Settings, state: &State, wakeups: &Wakeups) -> Setup {
     Setup {
         status: state.subscribe(),
         board: state.board(),
         metrics: state.metrics(),
         trail: state.trail(),
-        desk,
+        gate: state.gate(),
         wakeups: wakeups.clone(),
         state_dir: settings.state_dir.clone(),
         tor: settings.tor.clone(),

@@ -36,6 +36,7 @@ use jiff::Timestamp;
 use crate::desired::alerts::RuleName;
 use crate::desired::{Alerts, Exports, PoolName, RateLimit, Revision};
 use crate::firewall::model::Guard;
+use crate::gate::Lockout;
 use crate::observe::Author;
 use crate::plan::Held;
 use crate::plan::step::Object;
@@ -100,6 +101,8 @@ pub struct Status {
     pub alerting: Option<Arc<Alerts>>,
     /// The alerts that fire, the most important ones first.
     pub alerts: Arc<[Alert]>,
+    /// Who is locked out of the page and the lists.
+    pub lockouts: Vec<Lockout>,
     /// Whether drift is removed or only reported.
     pub healing: Healing,
     /// The order to leave the whole host alone, where there is one.
@@ -233,6 +236,7 @@ impl Status {
             exports: None,
             alerting: None,
             alerts: Arc::default(),
+            lockouts: Vec::new(),
             healing: Healing::default(),
             suspended: None,
             suspended_pools: BTreeMap::new(),

@@ -22,7 +22,7 @@ use crate::alert::{AlertsDocument, Board, Engine, Facts, Notice, Now, Outbox, Ou
 use crate::audit::Audit;
 use crate::desired::Alerts;
 use crate::error::chain;
-use crate::export::Desk;
+use crate::gate::Gate;
 use crate::status::{self, Activity, Metrics, Status};
 use crate::sys::{clock, host as this_host};
 
@@ -57,7 +57,7 @@ pub(super) struct Setup {
     pub(super) board: Board,
     pub(super) metrics: Arc<Metrics>,
     pub(super) trail: Option<Arc<Audit>>,
-    pub(super) desk: Arc<Desk>,
+    pub(super) gate: Arc<Gate>,
     pub(super) wakeups: Wakeups,
     pub(super) state_dir: PathBuf,
     pub(super) tor: PathBuf,
@@ -110,7 +110,7 @@ impl Task {
             inbox,
             board: setup.board,
             wakeups: setup.wakeups,
-            eye: Eye::new(setup.state_dir, setup.tor, setup.desk),
+            eye: Eye::new(setup.state_dir, setup.tor, setup.gate),
             engine,
             store,
             deliveries: Deliveries::new(setup.metrics, setup.trail),

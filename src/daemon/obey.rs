@@ -76,10 +76,14 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         }
         Verb::Resume { pool } => resume(revisions, pool.as_ref()),
         Verb::Rollback { revision } => rollback(revisions, revision.as_deref(), by),
-        // Rotations are not the revisions' business, and alerts neither.
-        Verb::Status | Verb::Reconcile | Verb::Rotate { .. } | Verb::Alerts | Verb::TryChannel { .. } | Verb::Down => {
-            Ok(Vec::new())
-        }
+        // Rotations and lockouts are not the revisions' business, and alerts neither.
+        Verb::Status
+        | Verb::Reconcile
+        | Verb::Rotate { .. }
+        | Verb::Unlock { .. }
+        | Verb::Alerts
+        | Verb::TryChannel { .. }
+        | Verb::Down => Ok(Vec::new()),
     }
 }
 

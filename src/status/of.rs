@@ -43,6 +43,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
         alerting: inputs.desired.map(|desired| Arc::clone(&desired.alerts)),
         alerts: Arc::clone(inputs.alerts),
+        lockouts: inputs.lockouts.to_vec(),
         healing: match reconcile.self_heal {
             SelfHeal::On => Healing::Removes,
             SelfHeal::Report => Healing::Reports,

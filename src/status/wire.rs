@@ -6,6 +6,7 @@
 mod alerts;
 mod drift;
 mod exits;
+mod lockout;
 mod openapi;
 mod orders;
 mod probe;
@@ -27,6 +28,7 @@ use crate::plan::step::Object;
 pub use alerts::FiringDocument;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use exits::{ExitDocument, RotationDocument};
+pub use lockout::LockoutDocument;
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
@@ -53,6 +55,9 @@ pub struct StatusDocument {
     /// The alerts that fire, the most important ones first.
     #[serde(default)]
     pub alerts: Vec<FiringDocument>,
+    /// Who is locked out of the page and the lists.
+    #[serde(default)]
+    pub lockouts: Vec<LockoutDocument>,
     /// This host.
     pub server: ServerDocument,
     /// Who asks; null where that is no network address.
@@ -222,6 +227,7 @@ impl StatusDocument {
                 changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
             alerts: status.alerts.iter().map(FiringDocument::from).collect(),
+            lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),

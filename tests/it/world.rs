@@ -159,6 +159,7 @@ impl World {
             rollbacks: Default::default(),
             alerts: &self.alerts,
             rotations: &self.rotations,
+            lockouts: &[],
             pass: self.pass.as_ref(),
         }
     }

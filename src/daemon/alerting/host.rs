@@ -13,7 +13,7 @@ use crate::alert::facts::{Certificate, Disk};
 use crate::desired::Alerts;
 use crate::desired::alerts::{Criterion, RuleName};
 use crate::error::chain;
-use crate::export::Desk;
+use crate::gate::{Gate, Now};
 use crate::sys::host;
 use crate::tor::program::Program;
 use crate::web;
@@ -22,13 +22,13 @@ use crate::web;
 pub(super) struct Eye {
     state_dir: PathBuf,
     tor: Program,
-    desk: Arc<Desk>,
+    gate: Arc<Gate>,
     facts: HostFacts,
 }
 
 impl Eye {
-    pub(super) fn new(state_dir: PathBuf, tor: PathBuf, desk: Arc<Desk>) -> Self {
-        Self { state_dir, tor: Program::new(tor), desk, facts: HostFacts::default() }
+    pub(super) fn new(state_dir: PathBuf, tor: PathBuf, gate: Arc<Gate>) -> Self {
+        Self { state_dir, tor: Program::new(tor), gate, facts: HostFacts::default() }
     }
 
     /// What was seen.
@@ -60,7 +60,8 @@ impl Eye {
         if let Some(Criterion::BruteForce { within, .. }) =
             alerts.rule(RuleName::BruteForce).map(|rule| &rule.criterion)
         {
-            self.facts.refusals = self.desk.refusals(*within, Instant::now());
+            let now = Now { at: Timestamp::now(), clock: Instant::now() };
+            self.facts.refusals = self.gate.failures_within(*within, now);
         }
     }
 }
