@@ -367,8 +367,7 @@ impl Entry {
             return Some(Ended::Unread);
         };
         self.last = Some(Rotation { at: now, from, to, confirmed });
-        self.live.count += 1;
-        self.live.failed = 0;
+        (self.live.count, self.live.failed) = (self.live.count + 1, 0);
         Some(if from == Some(to) { Ended::AtTheSame } else { Ended::Elsewhere })
     }
 }

@@ -95,6 +95,14 @@ struct Task {
     looked: Option<Looked>,
 }
 
+/// What is judged, and when.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    status: &'a Status,
+    alerts: &'a Alerts,
+    now: Now,
+}
+
 /// When and by which rules it was looked at last.
 struct Looked {
     rules: Arc<Alerts>,
@@ -152,28 +160,21 @@ impl Task {
         let judgements = judge(&Facts { status, host: self.eye.facts() }, alerts, now.of_day);
         let mut engine = self.engine.clone();
         let told = engine.step(&judgements, alerts, now);
-        if self.commit(&engine, &told, status, alerts, now).await {
+        if self.commit(&engine, &told, Sight { status, alerts, now }).await {
             self.engine = engine;
         }
         self.show(alerts, now);
     }
 
     /// Writes down what was decided; says whether it is written. What fires and was written already is not written again.
-    async fn commit(
-        &mut self,
-        engine: &Engine,
-        told: &[Transition],
-        status: &Status,
-        alerts: &Alerts,
-        now: Now,
-    ) -> bool {
+    async fn commit(&mut self, engine: &Engine, told: &[Transition], sight: Sight<'_>) -> bool {
         let kept = engine.kept();
         let is_same = kept.iter().map(|kept| kept.key()).eq(self.engine.kept().iter().map(|kept| kept.key()));
         if told.is_empty() && is_same {
             return true;
         }
-        let messages = self.messages(told, status, alerts, now);
-        let since_boot = now.since_boot;
+        let messages = self.messages(told, sight);
+        let since_boot = sight.now.since_boot;
         let written = self.store.with(move |outbox| {
             outbox.commit(&kept, &messages, since_boot)?;
             outbox.waiting()
@@ -193,17 +194,17 @@ impl Task {
     }
 
     /// One message for each channel, but not to a channel about itself.
-    fn messages(&self, told: &[Transition], status: &Status, alerts: &Alerts, now: Now) -> Vec<(String, Notice)> {
+    fn messages(&self, told: &[Transition], sight: Sight<'_>) -> Vec<(String, Notice)> {
         let mut messages = Vec::new();
         for transition in told {
-            let notice = self.notice(transition, status, now);
-            let others = alerts.channels.iter().filter(|channel| !transition.is_about_channel(&channel.name));
+            let notice = self.notice(transition, sight);
+            let others = sight.alerts.channels.iter().filter(|channel| !transition.is_about_channel(&channel.name));
             messages.extend(others.map(|channel| (channel.name.clone(), notice.clone())));
         }
         messages
     }
 
-    fn notice(&self, transition: &Transition, status: &Status, now: Now) -> Notice {
+    fn notice(&self, transition: &Transition, sight: Sight<'_>) -> Notice {
         let Transition { happened, incident, sequence, rule, finding, began } = transition.clone();
         Notice {
             incident,
@@ -215,9 +216,9 @@ impl Task {
             summary: finding.summary,
             details: finding.details,
             host: self.host_name.clone(),
-            revision: status.revision.as_ref().map(ToString::to_string),
+            revision: sight.status.revision.as_ref().map(ToString::to_string),
             began,
-            at: now.of_day,
+            at: sight.now.of_day,
         }
     }
 

@@ -327,6 +327,16 @@ fn a_trial_reads_no_clock_that_somebody_can_set() {
     );
 }
 
+/// The room of alerts has doors as well, but what decides has none.
+#[test]
+fn what_is_told_is_decided_without_a_clock_and_a_door() {
+    let modules = modules();
+    let deciding = ["src/alert/engine", "src/alert/rules", "src/alert/facts", "src/alert/notice"];
+    let deciding = modules.iter().filter(|module| deciding.iter().any(|it| module.file.starts_with(it)));
+    let found: Vec<String> = deciding.flat_map(|module| said(module, &IMPURE)).collect();
+    none_of(&found, "What is worth an alert follows from facts and a time that are handed in.");
+}
+
 #[test]
 fn programs_are_started_through_the_doors() {
     let found = outside(&STARTS, &STARTERS);

@@ -138,7 +138,7 @@ pub struct Rules {
     pub node_failure_rate: Option<FailureRate>,
     /// The firewall could not be put in place.
     pub firewall_apply_failed: Option<Sustained>,
-    /// A certificate runs out: that of the status page, and those of listed files.
+    /// A certificate of the listed files runs out, or cannot be read.
     pub certificate_expiry: Option<Expiry>,
     /// Somebody tries tokens.
     pub brute_force: Option<CountedFailures>,
@@ -206,7 +206,7 @@ impl Default for FailureRate {
 pub struct Expiry {
     /// How long before the end an alert is raised. Default: `30d`.
     pub within: Period,
-    /// Files with certificates in PEM, by their absolute paths, beside that of the status page.
+    /// Files with certificates in PEM, by their absolute paths.
     pub files: Vec<SecretPath>,
 }
 

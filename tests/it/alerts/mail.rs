@@ -64,19 +64,22 @@ impl Drop for Mailer {
 
 /// A channel by mail; `more` is what it has beside the server.
 fn channel(desk: &Desk, name: &str, server: &str, more: &str) -> String {
-    let ca = desk.at("ca.pem").display().to_string();
+    let ca = desk.at("believed.pem").display().to_string();
     let to = "[ops@example.org, night@example.org]";
     format!("{{name: {name}, ca_file: {ca}, email: {{server: '{server}', from: pool@example.net, to: {to}{more}}}}}")
 }
 
-fn content(mail: &Value) -> &str {
-    mail["content"].as_str().unwrap()
+/// A mail's text, with its lines as they were before they were folded for the way.
+fn content(mail: &Value) -> String {
+    mail["content"].as_str().unwrap().replace("=\r\n", "").replace("\r\n ", " ").replace("\r\n", "\n")
 }
 
 #[test]
 fn a_certificate_that_runs_out_is_told_by_mail_whatever_tls_the_server_speaks() {
     let Some(mut desk) = Desk::new() else { return };
     certify(&desk.host.kit, 20);
+    // The servers keep this certificate, whatever stands in its file later.
+    fs::copy(desk.at("ca.pem"), desk.at("believed.pem")).unwrap();
     let password = desk.file("smtp.password", "correct-horse\n");
     let login = format!(", username: pool, password: {{file: {password}}}");
     let Some(clear) = Mailer::start(&desk, "clear", 0) else { return };
@@ -119,7 +122,7 @@ fn a_certificate_that_runs_out_is_told_by_mail_whatever_tls_the_server_speaks() 
             |mail: &Value| content(mail).lines().find_map(|line| Some(line.strip_prefix("Message-ID: ")?.to_owned()));
         let refers = format!("References: {}", id(first).unwrap());
         assert!(content(&over).contains("Subject: [exitpool] RESOLVED: "), "{over}");
-        assert!(content(&over).replace("\r\n", "\n").contains(&refers), "{over}\n{refers}");
+        assert!(content(&over).contains(&refers), "{over}\n{refers}");
     }
     assert!(!desk.host.log().contains("correct-horse"));
 }
@@ -165,6 +168,7 @@ fn a_server_that_greets_and_falls_silent_holds_nobody_up_and_odd_greetings_are_u
         Server::new(listener(), greeting("220-mail.test\r\n220-no spam\r\n220 ready", std::sync::Arc::clone(&many)));
     let blank_one = Server::new(listener(), greeting("220 ", std::sync::Arc::clone(&blank)));
     certify(&desk.host.kit, 2);
+    fs::copy(desk.at("ca.pem"), desk.at("believed.pem")).unwrap();
     let channel = |name: &str, server: &Server| {
         channel(&desk, name, &format!("smtp://127.0.0.1:{}", server.port()), ", tls: off")
     };
