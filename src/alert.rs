@@ -27,7 +27,6 @@ pub mod facts;
 pub mod notice;
 pub mod outbox;
 pub mod rules;
-pub mod secret;
 
 use std::time::Duration;
 

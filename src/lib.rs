@@ -50,6 +50,7 @@ pub mod probe;
 pub mod reconcile;
 pub mod rollout;
 pub mod rotation;
+pub mod secret;
 pub mod source;
 pub mod status;
 pub mod sys;

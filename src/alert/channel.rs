@@ -15,9 +15,9 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 
 use super::Notice;
-use super::secret::SecretError;
 use crate::desired::alerts::{Channel, Way};
 use crate::error::chain;
+use crate::secret::SecretError;
 use crate::web::{self, Answer, Route, Trust, WebError};
 
 /// How long a channel may take; through Tor a circuit has to be built first.

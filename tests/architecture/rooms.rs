@@ -8,11 +8,13 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 35] = [
+const ROOMS: [(&str, &[&str]); 36] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
+    // Secrets, read where the file says that they are.
+    ("secret", &["desired"]),
     // Who may ask how often, and who is locked out.
     ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
@@ -67,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 35] = [
     ("web", &[]),
     ("probe", &["error", "desired", "health", "web"]),
     // What is worth telling people, and how it reaches them.
-    ("alert", &["error", "sys", "desired", "plan", "rollout", "status", "web"]),
+    ("alert", &["error", "sys", "desired", "secret", "plan", "rollout", "status", "web"]),
     // One pass.
     (
         "reconcile",

@@ -19,9 +19,9 @@ use minijinja::{Environment, context};
 
 use super::{Errand, Failure, Fault, web};
 use crate::alert::Notice;
-use crate::alert::secret::Revealed;
 use crate::desired::alerts::{Email, MailTls};
 use crate::error::chain;
+use crate::secret::Revealed;
 use crate::web::Stream;
 
 /// The ports of submission with TLS from the start, of submission, and of mail in the clear.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Errand, Failure, Fault, refused};
-use crate::alert::secret::Revealed;
 use crate::alert::{Happened, Notice, Severity};
 use crate::desired::secret::Secret;
+use crate::secret::Revealed;
 
 /// Telegram takes 4096 characters, counted after the marks are taken out.
 const MOST_CHARACTERS: usize = 3_500;

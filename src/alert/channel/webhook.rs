@@ -13,9 +13,9 @@ use sha2::Sha256;
 
 use super::{Errand, Failure, taken};
 use crate::alert::Notice;
-use crate::alert::secret::Revealed;
 use crate::desired::names::hex;
 use crate::desired::secret::Secret;
+use crate::secret::Revealed;
 
 /// What is posted.
 #[derive(Debug, Serialize)]
