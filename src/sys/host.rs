@@ -32,7 +32,7 @@ pub fn disk(path: &Path) -> io::Result<Usage> {
     let used = disk.f_blocks.saturating_sub(disk.f_bfree);
     let all = used.saturating_add(disk.f_bavail);
     let percent = if all == 0 { 0 } else { (u128::from(used) * 100).div_ceil(u128::from(all)) };
-    let free = u128::from(disk.f_bavail) * u128::from(disk.f_frsize) >> 20;
+    let free = (u128::from(disk.f_bavail) * u128::from(disk.f_frsize)) >> 20;
     Ok(Usage { used_percent: u8::try_from(percent).unwrap_or(100), free_mib: u64::try_from(free).unwrap_or(u64::MAX) })
 }
 
