@@ -157,7 +157,7 @@ fn node_failure_rate(status: &Status, above_percent: u8) -> Found {
     }
     let told = |node: &&&NodeStatus| format!("{}: {}", node.name, node.trouble().unwrap_or("it does not serve"));
     let summary = format!("{} of {} do not serve", down.len(), nodes_in_words(nodes.len()));
-    Found::Findings(vec![Finding::of(rule, "nodes", summary).with(down.iter().map(|node| told(&node)))])
+    Found::Findings(vec![Finding::of(rule, "nodes", summary).with(down.iter().map(|node| told(node)))])
 }
 
 fn nodes_in_words(number: usize) -> String {
@@ -203,7 +203,7 @@ fn brute_force(facts: &Facts<'_>, failures: u32) -> Option<Finding> {
 /// Drift of instances is not told while nodes do not serve: a tor that died is that incident.
 fn drift(status: &Status, outage: Outage) -> Option<Finding> {
     let is_told = |item: &&DriftItem| outage == Outage::None || item.object == Object::Guard;
-    let items: Vec<&DriftItem> = status.drift.items.iter().filter(|item| is_told(&item)).collect();
+    let items: Vec<&DriftItem> = status.drift.items.iter().filter(|item| is_told(item)).collect();
     let first = items.first()?;
     let summary = match items.len() {
         1 => format!("{} is not as it was left", first.object),
@@ -257,7 +257,7 @@ fn rotation_failed(status: &Status) -> Option<Finding> {
 fn exits_short(status: &Status) -> Vec<Finding> {
     let mut pools: BTreeMap<String, Vec<&NodeStatus>> = BTreeMap::new();
     let is_short = |node: &&NodeStatus| node.ready().is_some_and(|ready| ready.reason == Reason::NoExits);
-    for node in status.nodes.iter().filter(|node| is_short(&node)) {
+    for node in status.nodes.iter().filter(|node| is_short(node)) {
         pools.entry(node.pool.to_string()).or_default().push(node);
     }
     let finding = |(pool, nodes): (String, Vec<&NodeStatus>)| {
