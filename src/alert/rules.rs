@@ -157,7 +157,7 @@ fn node_failure_rate(status: &Status, above_percent: u8) -> Found {
     }
     let told = |node: &&&NodeStatus| format!("{}: {}", node.name, node.trouble().unwrap_or("it does not serve"));
     let summary = format!("{} of {} do not serve", down.len(), nodes_in_words(nodes.len()));
-    Found::Findings(vec![Finding::of(rule, "nodes", summary).with(down.iter().map(|node| told(node)))])
+    Found::Findings(vec![Finding::of(rule, "nodes", summary).with(down.iter().map(told))])
 }
 
 fn nodes_in_words(number: usize) -> String {
