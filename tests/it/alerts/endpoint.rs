@@ -23,11 +23,14 @@ pub struct Request {
 /// What is answered: the first line's end, more lines of the head, the body.
 pub type Answer = (&'static str, &'static str, String);
 
+/// What is answered to which request.
+type Script = Box<dyn Fn(usize) -> Answer + Send>;
+
 /// An endpoint.
 pub struct Endpoint {
     server: Server,
     kept: Arc<Mutex<Vec<Request>>>,
-    answer: Arc<Mutex<Box<dyn Fn(usize) -> Answer + Send>>>,
+    answer: Arc<Mutex<Script>>,
 }
 
 pub fn ok() -> Answer {
@@ -78,7 +81,7 @@ impl Endpoint {
     }
 }
 
-fn always(answer: fn() -> Answer) -> Box<dyn Fn(usize) -> Answer + Send> {
+fn always(answer: fn() -> Answer) -> Script {
     Box::new(move |_| answer())
 }
 
