@@ -23,6 +23,7 @@ pub mod page;
 pub mod reason;
 pub mod totals;
 pub mod visitors;
+pub mod warning;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -53,6 +54,7 @@ pub use of::of;
 pub use reason::Reason;
 pub use totals::Totals;
 pub use visitors::Visitors;
+pub use warning::Warning;
 
 /// What a pass found and did, and what came before it.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +122,8 @@ pub struct Status {
     pub blocked: Vec<Note>,
     /// The steps that wait for an operator's word; drift that is left alone stands in `drift`.
     pub held: Vec<Held>,
+    /// What is weaker than it should be.
+    pub warnings: Vec<Warning>,
     /// What went wrong, and when it is tried again.
     pub failures: Failures,
     /// The latest events, oldest first, at most [`event::KEPT`].
@@ -245,6 +249,7 @@ impl Status {
             waiting: Vec::new(),
             blocked: Vec::new(),
             held: Vec::new(),
+            warnings: Vec::new(),
             failures: Failures::new(),
             events: VecDeque::new(),
             totals: Totals::default(),

@@ -3,6 +3,7 @@
 //! Nothing here has a deadline: whoever asks sets one over the whole of it. No redirection is followed, so a request
 //! never leaves for another scheme or host, and of an answer a few kilobytes are read.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_socks::TargetAddr;
 use tokio_socks::tcp::Socks5Stream;
 
 /// The most of an answer that is read.
@@ -167,7 +169,13 @@ pub async fn connect(route: &Route, host: &str, port: u16) -> Result<Box<dyn Str
         }
         Route::Node { socks, user, password } => {
             let socks = TcpStream::connect(reachable(*socks)).await.map_err(WebError::Socks)?;
-            let stream = Socks5Stream::connect_with_password_and_socket(socks, (host, port), user, password).await;
+            // An address goes along as a name too, since tor warns of those that do not; only one of IPv6 it would not take
+            // for one.
+            let target = match host.parse::<Ipv6Addr>() {
+                Ok(address) => TargetAddr::Ip(SocketAddr::new(address.into(), port)),
+                Err(_) => TargetAddr::Domain(Cow::Borrowed(host), port),
+            };
+            let stream = Socks5Stream::connect_with_password_and_socket(socks, target, user, password).await;
             Ok(Box::new(stream.map_err(WebError::Connect)?))
         }
     }

@@ -39,5 +39,8 @@ fn text(report: &Report) -> String {
     for sentence in report.left.iter().chain(&report.failures) {
         text += &format!("\n  {sentence}");
     }
+    for warning in status["warnings"].as_array().into_iter().flatten() {
+        text += &format!("\n  warning: {} ({})", word(&warning["message"]), word(&warning["reason"]));
+    }
     text
 }

@@ -10,7 +10,7 @@ use crate::desired::Revision;
 use crate::error::chain;
 use crate::observe::Author;
 use crate::plan::{Object, TakenBack};
-use crate::status;
+use crate::status::{self, Warning};
 use crate::sys::files;
 
 use super::settings::Settings;
@@ -78,5 +78,12 @@ impl Journal {
         if let Some(audit) = &self.0 {
             audit.append(record());
         }
+    }
+}
+
+/// Writes the warnings to the log that are of a sort that was not known before.
+pub(super) fn warn_anew(before: &[Warning], now: &[Warning]) {
+    for warning in now.iter().filter(|warning| before.iter().all(|known| known.reason != warning.reason)) {
+        tracing::warn!(reason = %warning.reason, "{}", warning.message);
     }
 }

@@ -33,7 +33,7 @@ use crate::trial::Terms;
 
 use super::StatusReceiver;
 use super::exports::Trail;
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::lockouts::{self, Keeping, Told};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
@@ -322,6 +322,7 @@ impl State {
             lockouts: &self.gate.lockouts(lockouts::now()),
             pass,
         });
+        journal::warn_anew(&previous.warnings, &status.warnings);
         self.metrics.publish(&status);
         self.published.send_replace(Arc::new(status));
     }

@@ -9,7 +9,7 @@ use super::conditions::{Facts, conditions};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
     AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, Inputs, Note,
-    PoolStatus, Status, Totals, event,
+    PoolStatus, Status, Totals, event, warning,
 };
 use crate::desired::{Access, Desired, ReconcilePolicy, SelfHeal};
 use crate::observe::{Observation, ObservedGuard};
@@ -21,6 +21,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
     let nodes = node::nodes(inputs);
     let drift = Drift::after(inputs);
     let conditions = conditions(&Facts { inputs, nodes: &nodes, drift: &drift });
+    let warnings = warning::warnings(inputs, &nodes);
     let generation = generation(inputs);
     let reconcile = inputs.desired.map_or_else(ReconcilePolicy::default, |desired| desired.reconcile.clone());
     Status {
@@ -55,9 +56,10 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         waiting: waiting(inputs),
         blocked: blocked(inputs),
         held: held(inputs),
+        events: event::after(inputs, &conditions, &nodes, &warnings),
+        warnings,
         failures: inputs.failures.clone(),
-        events: event::after(inputs, &conditions, &nodes),
-        totals: Totals::after(inputs),
+        totals: Totals::after(inputs, &nodes),
         conditions,
         nodes,
     }

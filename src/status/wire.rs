@@ -13,6 +13,7 @@ mod pages;
 mod probe;
 pub mod query;
 mod schema;
+mod warning;
 
 use std::net::IpAddr;
 
@@ -34,6 +35,7 @@ pub use lockout::LockoutDocument;
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
+pub use warning::WarningDocument;
 
 /// `/api/v1/status`: whether the host is what the desired state says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,9 @@ pub struct StatusDocument {
     pub suspensions: Vec<SuspensionDocument>,
     /// The steps that wait for an operator's word.
     pub held: Vec<HeldDocument>,
+    /// What is weaker than it should be, while the host may be as desired.
+    #[serde(default)]
+    pub warnings: Vec<WarningDocument>,
     /// The pools, in the file's order.
     pub pools: Vec<PoolDocument>,
     /// The firewall.
@@ -177,6 +182,12 @@ pub struct InstanceDocument {
     /// How far it has bootstrapped, in percent.
     #[schemars(range(max = 100))]
     pub bootstrap: Option<u8>,
+    /// The guard relays that its circuits begin at, by fingerprint; empty while none is known.
+    #[serde(default)]
+    pub guard_relays: Vec<String>,
+    /// How often it was asked to connect to an address, and not to a name, since it is listened to.
+    #[serde(default)]
+    pub unsafe_socks: u64,
 }
 
 /// `/api/v1/events`: what happened, oldest first.
@@ -228,6 +239,7 @@ impl StatusDocument {
             offered: OfferedDocument::of(status),
             suspensions: SuspensionDocument::all(status),
             held: status.held.iter().map(HeldDocument::from).collect(),
+            warnings: status.warnings.iter().map(WarningDocument::from).collect(),
             pools: status.pools.iter().map(PoolDocument::from).collect(),
             firewall: FirewallDocument {
                 driver: status.firewall.driver.to_owned(),
@@ -287,6 +299,8 @@ impl From<&NodeStatus> for NodeDocument {
                 pid: node.instance.pid,
                 version: node.instance.version.clone(),
                 bootstrap: node.instance.bootstrap.as_ref().map(|bootstrap| bootstrap.progress),
+                guard_relays: node.instance.guard_relays.iter().map(|relay| relay.fingerprint.to_string()).collect(),
+                unsafe_socks: node.instance.unsafe_socks.count,
             },
             conditions: documents(&node.conditions),
         }

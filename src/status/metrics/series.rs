@@ -10,6 +10,7 @@ use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
 use crate::status::totals::Outcome;
+use crate::status::warning::Warning;
 use crate::sys::usage::Usage;
 
 /// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
@@ -86,6 +87,18 @@ const HELP: &[(&str, &str)] = &[
         "exitpool_unfinished_work_seconds",
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
     ),
+    (
+        "exitpool_warnings",
+        "Things that are weaker than they should be, by what they are; the status says more of each.",
+    ),
+    (
+        "exitpool_guard_relay_nodes_max",
+        "Nodes that enter Tor by one guard relay: of the guard relay that most nodes of this host use.",
+    ),
+    (
+        "exitpool_unsafe_socks_total",
+        "Connections that clients asked for by address and not by name, so that they may have looked it up outside of Tor.",
+    ),
     ("exitpool_build_info", "Always 1; the label says which version runs."),
     ("process_cpu_seconds_total", "The time that the daemon has computed, on all cores; its tors are not in it."),
     ("process_resident_memory_bytes", "The memory that the daemon has in use; its tors are not in it."),
@@ -125,6 +138,9 @@ pub(super) struct Series {
     pub(super) firewall_apply_total: IntCounterVec,
     pub(super) alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
+    pub(super) warnings: IntGaugeVec,
+    pub(super) guard_relay_nodes_max: IntGauge,
+    pub(super) unsafe_socks_total: IntCounter,
     build_info: IntGaugeVec,
     pub(super) process: Process,
 }
@@ -171,6 +187,9 @@ impl Series {
             firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
             alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
             unfinished_work_seconds: floating("exitpool_unfinished_work_seconds"),
+            warnings: gauges("exitpool_warnings", &["reason"]),
+            guard_relay_nodes_max: gauge("exitpool_guard_relay_nodes_max"),
+            unsafe_socks_total: counter("exitpool_unsafe_socks_total"),
             build_info: gauges("exitpool_build_info", &["version"]),
             process: Process::new(),
         };
@@ -195,6 +214,9 @@ impl Series {
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
         for reason in HoldReason::LABELS {
             self.held_steps.with_label_values(&[reason]);
+        }
+        for reason in Warning::REASONS {
+            self.warnings.with_label_values(&[reason.as_str()]);
         }
         for kind in ConditionType::ALL {
             for status in ConditionStatus::ALL {
@@ -233,16 +255,19 @@ impl Series {
             &self.rollback_total,
             &self.firewall_apply_total,
         ];
+        let gauges = [&self.nodes_total, &self.nodes_up, &self.last_reload_successful, &self.guard_relay_nodes_max];
         let labelled = [
             &self.node_latency_ms,
             &self.condition,
             &self.drifted_resources,
             &self.contested_resources,
             &self.held_steps,
+            &self.warnings,
             &self.build_info,
         ];
         let mut all = boxed("counter", &counters);
-        all.extend(boxed("gauge", &[&self.nodes_total, &self.nodes_up, &self.last_reload_successful]));
+        all.extend(boxed("counter", &[&self.unsafe_socks_total]));
+        all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &labelled));
         all.extend(boxed("gauge", &[&self.last_reload_success_timestamp, &self.source_last_success_timestamp]));
         all.extend(boxed("histogram", &[&self.reconcile_duration_seconds]));

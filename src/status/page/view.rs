@@ -312,6 +312,12 @@ fn notes(status: &Status) -> Vec<NoteView> {
         .chain(status.held.iter().map(held))
         .chain(status.pending.iter().map(note(Tone::Work, "to do")))
         .chain(status.waiting.iter().map(note(Tone::Work, "waiting")))
+        .chain(status.warnings.iter().map(|warning| NoteView {
+            tone: Tone::Warn,
+            word: "warning",
+            about: warning.reason.to_string(),
+            message: warning.message.clone(),
+        }))
         .collect()
 }
 
