@@ -11,15 +11,18 @@ pub mod reference;
 mod accept_rewrite;
 mod alerts;
 mod apply;
+mod audit;
 mod completions;
 mod confirm;
 mod diff;
 mod doctor;
 mod down;
 mod drift;
+mod events;
 mod firewall_helper;
 mod guard_trial;
 mod history;
+mod log_level;
 mod look;
 mod nodes;
 mod plan;
@@ -87,6 +90,9 @@ enum Verb {
     Nodes(nodes::Arguments),
     #[command(visible_alias = "alert")]
     Alerts(alerts::Arguments),
+    Events(events::Arguments),
+    Audit(audit::Arguments),
+    LogLevel(log_level::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
@@ -208,6 +214,9 @@ impl Verb {
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
             Self::Alerts(arguments) => alerts::run(&arguments).await,
+            Self::Events(arguments) => events::run(&arguments).await,
+            Self::Audit(arguments) => audit::run(&arguments).await,
+            Self::LogLevel(arguments) => log_level::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,

@@ -3,6 +3,7 @@
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
 pub mod alerting;
+pub mod at_once;
 pub mod fetching;
 pub mod lock;
 pub mod records;
@@ -12,7 +13,7 @@ pub mod wake;
 
 mod exports;
 mod fault;
-mod journal;
+pub mod journal;
 mod lockouts;
 mod obey;
 mod revisions;
@@ -39,6 +40,7 @@ use crate::status::http::{self, Shared};
 use crate::tor::Tor;
 
 use alerting::{Alerting, Setup};
+use at_once::AtOnce;
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
 use socket::{Report, Request, SocketError, Verb};
@@ -104,6 +106,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         wakeups: wakeups.clone(),
         fetching: fetcher,
         alerting,
+        at_once: AtOnce { trail: state.trail() },
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;

@@ -7,6 +7,7 @@
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
 pub mod alerts;
+mod audit;
 pub mod country;
 pub mod diagnostic;
 pub mod document;
@@ -38,6 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use alerts::Alerts;
+pub use audit::{AddressPolicy, AuditPolicy};
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
 pub use exports::{Exports, RateLimit};
@@ -65,6 +67,8 @@ pub struct Desired {
     pub exports: Exports,
     /// Who is told about what; shared with every status.
     pub alerts: Arc<Alerts>,
+    /// How long the audit trail is kept, and what it says of addresses.
+    pub audit: AuditPolicy,
 }
 
 /// A named group of nodes with one policy.

@@ -45,8 +45,8 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use inputs::{
-    Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError, SourceState,
-    Suspension,
+    AuditTrail, Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError,
+    SourceState, Suspension,
 };
 pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
@@ -95,6 +95,8 @@ pub struct Status {
     pub firewall: FirewallStatus,
     /// The addresses of this host.
     pub server_addresses: Vec<IpAddr>,
+    /// How the audit trail goes.
+    pub audit: AuditTrail,
     /// Who may reach what.
     pub access: AccessLists,
     /// Who may download which lists; `None` while no desired state is in force.
@@ -236,6 +238,7 @@ impl Status {
             nodes: Vec::new(),
             firewall: FirewallStatus::unknown(driver),
             server_addresses,
+            audit: AuditTrail::default(),
             access: AccessLists::default(),
             exports: None,
             alerting: None,

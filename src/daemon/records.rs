@@ -50,6 +50,17 @@ impl Records {
         &self.history
     }
 
+    /// Who signed a revision, as far as the history knows.
+    pub(super) fn signers_of(&self, revision: &Revision) -> Vec<String> {
+        let owed = self.owed.iter().map(|kept| &kept.entry);
+        if let Some(entry) = owed.into_iter().find(|entry| entry.revision == *revision) {
+            return entry.signers.clone();
+        }
+        let kept = self.history.list();
+        let found = kept.into_iter().find(|kept| kept.entry.revision == *revision);
+        found.map(|kept| kept.entry.signers).unwrap_or_default()
+    }
+
     /// What operators have said.
     pub(super) fn orders(&self) -> &Orders {
         &self.orders

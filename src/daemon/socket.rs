@@ -20,15 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alert::AlertsDocument;
 use crate::apply::Outcome;
+use crate::audit::Who;
 use crate::desired::PoolName;
 use crate::observe::Visitor;
 use crate::plan::Deletions;
-use crate::status::wire::{DriftDocument, NodesDocument, StatusDocument};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Visitors};
 use crate::sys::{files, users};
 
 use super::StatusReceiver;
 use super::alerting::Alerting;
+use super::at_once::{AtOnce, Operator};
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
 
@@ -90,6 +92,16 @@ pub enum Verb {
         /// Nodes and pools; none means all.
         names: Vec<String>,
     },
+    /// Erase an address, or a network, from the audit trail.
+    EraseAddress {
+        /// The address, or a network of them.
+        address: String,
+    },
+    /// Tell the levels of the log, or set them until the daemon ends.
+    LogLevel {
+        /// The levels, as in `info,exitpool::tor=debug`; `None` asks for them.
+        levels: Option<String>,
+    },
     /// Let in again who is locked out.
     Unlock {
         /// The address; `None` means everybody.
@@ -136,6 +148,9 @@ pub struct Report {
     /// What is pending, firing and silenced, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertsDocument>,
+    /// `/api/v1/events`; an older daemon does not tell them.
+    #[serde(default)]
+    pub events: EventsDocument,
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
@@ -148,6 +163,8 @@ pub struct Request {
     pub verb: Verb,
     /// Who asks: the user at the other end of the socket.
     pub by: String,
+    /// The same, for the audit trail.
+    pub who: Who,
     reply: oneshot::Sender<Report>,
 }
 
@@ -202,6 +219,8 @@ pub struct Daemon {
     pub fetching: Option<Fetching>,
     /// Who tells people.
     pub alerting: Alerting,
+    /// What is done beside the passes.
+    pub at_once: AtOnce,
 }
 
 /// Serves the socket until `stop`; a leftover of an earlier daemon is replaced, since the lock is ours.
@@ -233,7 +252,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
-    let Some(report) = daemon.report(question, users::name_of(uid)).await else {
+    let Some(report) = daemon.report(question, uid).await else {
         return;
     };
     if let Ok(mut line) = serde_json::to_vec(&report) {
@@ -244,7 +263,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
 
 impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
-    async fn report(&self, Question { verb, from }: Question, by: String) -> Option<Report> {
+    async fn report(&self, Question { verb, from }: Question, uid: u32) -> Option<Report> {
         if verb == Verb::Status {
             let visitors = self.visitors.lately(Timestamp::now());
             return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
@@ -256,6 +275,11 @@ impl Daemon {
         if let Some(operator) = from {
             self.visitors.saw(operator, Timestamp::now());
         }
+        let by = users::name_of(uid);
+        let who = Who { uid: Some(uid), address: from.map(|operator| operator.address), ..Who::default() };
+        if let Some(answer) = self.at_once.answer(&verb, &Operator { by: &by, who: &who }).await {
+            return Some(Report::of(&self.status.borrow()).answering(answer));
+        }
         tracing::info!(by, ?verb, "an operator asks");
         if let Verb::TryChannel { channel } = verb {
             let told = self.alerting.try_channel(channel).await;
@@ -266,7 +290,7 @@ impl Daemon {
             fetching.now().await;
         }
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { verb, by, reply }).await.ok()?;
+        self.requests.send(Request { verb, by, who, reply }).await.ok()?;
         self.wakeups.wake(Cause::Operator);
         answer.await.ok()
     }
@@ -296,6 +320,7 @@ impl Report {
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
             alerts: None,
+            events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
         }
     }
@@ -327,6 +352,7 @@ impl Report {
             nodes: serde_json::Value::Null,
             drift: serde_json::Value::Null,
             alerts: None,
+            events: EventsDocument::default(),
             visitors: BTreeSet::new(),
         }
     }

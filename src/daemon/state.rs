@@ -1,5 +1,6 @@
 //! What the daemon holds between two passes: the revisions, the reconciler, the published status.
 
+mod notes;
 mod orders;
 
 use std::net::IpAddr;
@@ -20,10 +21,10 @@ use crate::export::Desk;
 use crate::firewall::{self, Firewall};
 use crate::gate::Gate;
 use crate::observe::Observed;
-use crate::plan::{Mandate, Plan, TakeBack};
+use crate::plan::{Mandate, Plan};
 use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
-use crate::rollout::{self, Orders, Retreat};
+use crate::rollout;
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
 use crate::sys::addresses;
@@ -33,7 +34,7 @@ use crate::trial::Terms;
 
 use super::StatusReceiver;
 use super::exports::Trail;
-use super::journal::{self, Journal};
+use super::journal::{self, Journal, Signed};
 use super::lockouts::{self, Keeping, Told};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
@@ -54,6 +55,8 @@ pub(super) struct State {
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
     journal: Journal,
+    /// The revision that the audit trail knows to be in force.
+    noted: Option<Revision>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     rollbacks: Rollbacks,
@@ -80,6 +83,7 @@ impl State {
             geoip: settings.geoip.clone(),
             geoip6: settings.geoip6.clone(),
         });
+        let noted = revisions.in_force().map(|in_force| in_force.revision.clone());
         let trying = Trying::new(&settings.runtime_dir, wakeups);
         let rotating = Rotating::of(revisions.records.memory().clone());
         let probed = wakeups.clone();
@@ -108,6 +112,7 @@ impl State {
             reconciler,
             driver: None,
             journal: Journal::open(settings),
+            noted,
             addresses,
             converged: None,
             rollbacks: Rollbacks::default(),
@@ -206,6 +211,8 @@ impl State {
             self.publish(None, None, &Observed::default(), &Plan::default());
             return Instant::now() + UNWATCHED_PAUSE;
         };
+        self.note_what_is_in_force(&revision);
+        self.journal.follow(desired.audit);
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
         let mandate = self.revisions.records.orders().mandate(&revision);
@@ -240,27 +247,6 @@ impl State {
         });
     }
 
-    /// Remembers that a change of the guard was taken back, counts it, and tells the audit trail.
-    async fn note_what_was_taken_back(&mut self) {
-        let Some(in_force) = self.revisions.in_force().map(|in_force| in_force.revision.clone()) else { return };
-        let Some(taken_back) = self.trying.ended() else { return };
-        match taken_back.cause {
-            TakeBack::ProbeFailed(_) => self.rollbacks.probe_failed += 1,
-            TakeBack::Unconfirmed => self.rollbacks.unconfirmed += 1,
-        }
-        let result = taken_back.failed.as_deref().unwrap_or("done");
-        tracing::warn!(cause = %taken_back.cause, result, revision = %in_force, "the change of the firewall was taken back");
-        self.journal.taken_back(&taken_back, &in_force);
-        let orders = self.revisions.records.orders().clone();
-        let retreat = Retreat { revision: in_force, taken_back };
-        match self.revisions.records.order(Orders { taken_back: Some(retreat), ..orders }) {
-            Ok(()) => self.trying.forget().await,
-            Err(error) => {
-                tracing::error!(error = chain(&error), "a restart would try the change of the firewall again")
-            }
-        }
-    }
-
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
     async fn choose_firewall(&mut self, choice: DriverChoice) {
         if self.driver == Some(choice) {
@@ -279,8 +265,9 @@ impl State {
     }
 
     fn remember(&mut self, pass: &reconcile::Pass, revision: &Revision) {
+        let asked_by = Signed { revision, signers: self.revisions.signers() };
         for outcome in &pass.outcomes {
-            self.journal.outcome(outcome, pass.guard_author.as_ref(), revision);
+            self.journal.outcome(outcome, pass.guard_author.as_ref(), &asked_by);
         }
         if pass.left.is_converged() && self.converged.as_ref() != Some(revision) {
             self.revisions.records.converged(revision);
@@ -319,6 +306,7 @@ impl State {
             rollbacks: self.rollbacks,
             alerts: &self.board.firing(),
             rotations: self.rotating.rotations(),
+            audit: &self.journal.told(),
             lockouts: &self.gate.lockouts(lockouts::now()),
             pass,
         });

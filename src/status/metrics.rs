@@ -242,6 +242,7 @@ impl Metrics {
         for (cause, sum) in [("operator", operator), ("probe_failed", probe_failed), ("unconfirmed", unconfirmed)] {
             raise(&self.series.rollback_total.with_label_values(&[cause]), sum);
         }
+        raise(&self.series.audit_records_lost_total.with_label_values::<&str>(&[]), status.audit.lost);
         for (result, sum) in &status.totals.passes {
             raise(&self.series.reconcile_total.with_label_values(&[result.label()]), *sum);
         }

@@ -40,6 +40,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         pools: pools(inputs.desired, &nodes),
         firewall: firewall(inputs, &conditions, &drift),
         server_addresses: inputs.server_addresses.to_vec(),
+        audit: inputs.audit.clone(),
         access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
         alerting: inputs.desired.map(|desired| Arc::clone(&desired.alerts)),

@@ -67,6 +67,9 @@ pub struct StatusDocument {
     pub lockouts: Vec<LockoutDocument>,
     /// This host.
     pub server: ServerDocument,
+    /// The audit trail.
+    #[serde(default)]
+    pub audit: AuditDocument,
     /// Who asks; null where that is no network address.
     pub client: Option<ClientDocument>,
 }
@@ -119,6 +122,18 @@ pub struct FirewallDocument {
 pub struct ServerDocument {
     /// Its addresses.
     pub addresses: Vec<String>,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AuditTrail")]
+pub struct AuditDocument {
+    /// The public key that signs it, `ed25519:<base64>`; null where that is not known.
+    pub key: Option<String>,
+    /// Records that could not be written since the daemon started.
+    pub lost: u64,
+    /// Why records cannot be written now; null where they can.
+    pub trouble: Option<String>,
 }
 
 /// Who asks.
@@ -191,7 +206,7 @@ pub struct InstanceDocument {
 }
 
 /// `/api/v1/events`: what happened, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EventsDocument {
     /// The events that are kept.
     pub events: Vec<EventDocument>,
@@ -249,6 +264,11 @@ impl StatusDocument {
             alerts: status.alerts.iter().map(FiringDocument::from).collect(),
             lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
+            audit: AuditDocument {
+                key: status.audit.key.clone(),
+                lost: status.audit.lost,
+                trouble: status.audit.trouble.clone(),
+            },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),
                 whitelisted: status.access.panel_has(address),

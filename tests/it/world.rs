@@ -19,7 +19,7 @@ use super::observe::{
 };
 use super::plan::Plan;
 use super::rotation::Rotations;
-use super::status::{self, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
+use super::status::{self, AuditTrail, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
 use super::tor::options::digest::TorrcDigest;
 use super::tor::relays::{Exit, Relays};
 
@@ -42,6 +42,7 @@ pub struct World {
     pub suspended_pools: BTreeMap<PoolName, Suspension>,
     pub rotations: Rotations,
     pub alerts: Arc<[status::Alert]>,
+    pub audit: AuditTrail,
     pub pass: Option<Pass>,
 }
 
@@ -93,6 +94,7 @@ impl World {
             suspended_pools: BTreeMap::new(),
             rotations: Rotations::default(),
             alerts: Default::default(),
+            audit: AuditTrail::default(),
             pass: Some(pass_at(noon())),
         }
     }
@@ -159,6 +161,7 @@ impl World {
             rollbacks: Default::default(),
             alerts: &self.alerts,
             rotations: &self.rotations,
+            audit: &self.audit,
             lockouts: &[],
             pass: self.pass.as_ref(),
         }

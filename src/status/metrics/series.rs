@@ -80,6 +80,10 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
     (
+        "exitpool_audit_records_lost_total",
+        "Records of the audit trail that could not be written; the trail says where they are missing.",
+    ),
+    (
         "exitpool_alerts_sent_total",
         "Attempts to hand an alert to a channel, by the channel's kind: `error` is one that is tried again, or was given up.",
     ),
@@ -137,6 +141,7 @@ pub(super) struct Series {
     pub(super) rollback_total: IntCounterVec,
     pub(super) firewall_apply_total: IntCounterVec,
     pub(super) alerts_sent_total: IntCounterVec,
+    pub(super) audit_records_lost_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
     pub(super) warnings: IntGaugeVec,
     pub(super) guard_relay_nodes_max: IntGauge,
@@ -185,6 +190,7 @@ impl Series {
             source_rejected_total: counters("exitpool_source_rejected_total", &["reason"]),
             rollback_total: counters("exitpool_rollback_total", &["cause"]),
             firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
+            audit_records_lost_total: counters("exitpool_audit_records_lost_total", &[]),
             alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
             unfinished_work_seconds: floating("exitpool_unfinished_work_seconds"),
             warnings: gauges("exitpool_warnings", &["reason"]),
@@ -211,6 +217,7 @@ impl Series {
         each(&self.export_downloads_total, &ExportFormat::ALL.map(ExportFormat::word));
         each(&self.rollback_total, &ROLLBACK_CAUSES);
         pairs(&self.firewall_apply_total, &DRIVERS, &Outcome::ALL.map(Outcome::label));
+        self.audit_records_lost_total.with_label_values::<&str>(&[]);
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
         for reason in HoldReason::LABELS {
             self.held_steps.with_label_values(&[reason]);
@@ -254,6 +261,7 @@ impl Series {
             &self.source_rejected_total,
             &self.rollback_total,
             &self.firewall_apply_total,
+            &self.audit_records_lost_total,
         ];
         let gauges = [&self.nodes_total, &self.nodes_up, &self.last_reload_successful, &self.guard_relay_nodes_max];
         let labelled = [
