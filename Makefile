@@ -25,6 +25,7 @@ test: setup-test format lint docs
 	$(AS_ROOT) env CI=$(CI) $(CARGO) test --lib --bins --tests
 
 bench: setup
+	@command -v openssl >/dev/null || { echo "bench: install openssl, which signs the large directory" >&2; exit 1; }
 	$(AS_ROOT) $(CARGO) bench
 
 format:

@@ -85,6 +85,7 @@ impl fmt::Display for Amount {
         match self {
             Self::Time(time) => write!(f, "{time:.2?}"),
             Self::CorePercent(percent) => write!(f, "{percent:.2} % of a core"),
+            Self::Bytes(bytes) if *bytes < 1 << 20 => write!(f, "{:.1} KiB", self.number() / f64::from(1 << 10)),
             Self::Bytes(_) => write!(f, "{:.1} MiB", self.number() / f64::from(1 << 20)),
         }
     }
@@ -98,8 +99,8 @@ pub fn print(title: &str, figures: &[Figure]) {
     println!("\n{title}\n{table}");
 }
 
-/// The middle one of several times.
-pub fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+/// The middle one of several measurements.
+pub fn median<T: Ord + Copy>(mut all: Vec<T>) -> T {
+    all.sort_unstable();
+    all[all.len() / 2]
 }

@@ -14,9 +14,10 @@ if [ "${1:-run}" = test ]; then
     package[lighttpd]=lighttpd package[openssl]=openssl package[unshare]=util-linux
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
-    package[proxychains4]=proxychains4 package[prometheus-alertmanager]=prometheus-alertmanager
+    package[proxychains4]=proxychains4 package[faketime]=faketime
+    package[prometheus-alertmanager]=prometheus-alertmanager
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
-    commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4)
+    commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime)
     commands+=(prometheus-alertmanager)
 fi
 

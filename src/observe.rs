@@ -92,7 +92,8 @@ pub struct Instance {
     pub control: Observation<Control>,
     /// Whether it has no process and a directory cache that is valid still: it starts without a download.
     pub has_cache: bool,
-    /// Whether its process is there for certain, and its control socket takes a question and gives no answer.
+    /// Whether its process is there for certain, and its control socket gives no answer: it takes a question and says
+    /// nothing, or the socket is gone, which a tor does not make anew.
     pub hangs: bool,
 }
 

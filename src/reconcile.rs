@@ -20,6 +20,7 @@ use crate::health::{Examination, Health, Probes};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Author, Observed, Visitor};
 use crate::plan::{Action, Applied, Care, Cause, Deletions, Mandate, Object, OnTrial, Plan, Step, Wish, plan};
+use crate::sys::clock;
 use crate::tor::layout::Layout;
 use crate::tor::options::OptionChange;
 
@@ -120,17 +121,18 @@ pub struct Look {
 impl Reconciler {
     /// Reconciles the host with a desired state, once.
     pub async fn pass(&mut self, desired: &Desired) -> Pass {
-        let started = Timestamp::now();
+        // What waits for a time goes by a clock that nobody sets; what is told has the time of the day.
+        let (started, begun) = (Timestamp::now(), clock::steady());
         let observed = self.observe(desired).await;
-        self.examine(desired, &observed, started);
+        self.examine(desired, &observed, begun);
         let first = self.planned(desired, observed);
 
-        let due = self.due(desired, &first, started);
+        let due = self.due(desired, &first, begun);
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
         let (planned, guard_author) = (first.plan.clone(), first.observed.guard_author.clone());
-        let ended = Timestamp::now();
+        let ended = clock::steady();
         self.backoffs.record(&outcomes, guard_author.as_ref(), ended);
         self.take_in(desired, &outcomes, ended);
         let last = if outcomes.is_empty() { first } else { self.look(desired).await };
@@ -140,7 +142,7 @@ impl Reconciler {
         let settled = if applied.settle(&wish, &last.plan) { Settled::Anew } else { Settled::Unchanged };
         self.applied = applied;
 
-        let took = ended.duration_since(started).unsigned_abs();
+        let took = ended.duration_since(begun).unsigned_abs();
         Pass { started, took, planned, outcomes, guard_author, observed: last.observed, left: last.plan, settled }
     }
 

@@ -31,6 +31,7 @@ mod estate;
 mod layout;
 mod programs;
 mod relays;
+mod served;
 mod spec;
 mod wire;
 
@@ -54,6 +55,7 @@ use estate::{Estate, Record};
 use layout::{Layout, Member, Role};
 use programs::{Programs, aside};
 use relays::Relay;
+pub use served::Served;
 pub use spec::{Peer, Progress, Spec};
 use wire::Link;
 
@@ -206,6 +208,12 @@ impl Testnet {
     /// The exits.
     pub fn exits(&self) -> &[Exit] {
         &self.exits
+    }
+
+    /// Begins to count what the network's authorities and guards hand out of the directory.
+    pub async fn served(&self) -> Result<Served, Error> {
+        let servers = self.relays.iter().filter(|relay| relay.member.role.serves_the_directory());
+        Served::at(servers.map(|server| config::control_socket(&server.data)).collect()).await
     }
 
     /// The network's directory: `<nickname>.log` and `<nickname>.torrc` of each relay, and its data.

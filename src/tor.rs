@@ -8,12 +8,12 @@
 //! What to do is decided elsewhere, in `plan`.
 
 mod cache;
-mod control;
+pub mod control;
 pub mod driver;
 mod files;
 pub mod geoip;
 pub mod layout;
-mod news;
+pub mod news;
 pub mod options;
 mod process;
 pub mod program;

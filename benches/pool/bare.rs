@@ -9,6 +9,8 @@ use exitpool::cli::demo::stage::Stage;
 use exitpool::testnet::Testnet;
 use tokio::process::{Child, Command};
 
+use super::crowd::Crowd;
+
 /// The longest that one start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often its log is read.
@@ -38,6 +40,11 @@ impl<'a> BareTor<'a> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("torrc"), "").unwrap();
         Self { network: stage.network(), directory, tables, child: None }
+    }
+
+    /// Gives it a directory cache.
+    pub fn settle(&self, crowd: &Crowd) {
+        crowd.settle(&self.directory.path().join("data"));
     }
 
     /// The process id of the one that runs.

@@ -10,6 +10,8 @@ use exitpool::testnet::{Peer, Spec, Testnet};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::crowd::Crowd;
+
 /// What the names of its namespaces begin with.
 const PREFIX: &str = "xbench";
 /// The longest that anything may take.
@@ -52,6 +54,31 @@ impl Host {
         let report = self.stage.report().await.unwrap();
         let pid = |node: &Value| node["instance"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         list(&report).iter().filter_map(pid).collect()
+    }
+
+    /// Gives a node's tor that no node of the pool shares a directory with so many relays more; new tors start from its copy.
+    pub async fn crowd(&mut self, relays: usize) -> Crowd {
+        self.follow(1, &crowded(0, 1)).await;
+        let report = self.stage.report().await.unwrap();
+        let tor = list(&report)[0]["instance"]["pid"].as_u64().unwrap();
+        self.stage.stop_daemon().await;
+        kill_pid(u32::try_from(tor).unwrap(), Signal::KILL).unwrap();
+        let data = self.stage.state_dir().join("instances").join("anchor-0");
+        let crowd = Crowd::of(relays, &data, self.stage.network().directory());
+        crowd.settle(&data);
+        self.stage.start_daemon().unwrap();
+        let done = |report: &Report| report.converged && all_ready(report) && list(report).len() == 1;
+        self.stage.wait_for("a tor with a large directory", PATIENCE, done).await.unwrap();
+        crowd
+    }
+
+    /// Lets so many nodes share a tor, beside that one, and gives their tors' process ids once the host is as desired.
+    pub async fn share_crowded(&mut self, nodes: u16, together: u16) -> BTreeSet<u32> {
+        self.follow(1, &crowded(0, 1)).await;
+        self.follow(nodes + 1, &crowded(nodes, together)).await;
+        let report = self.stage.report().await.unwrap();
+        let of_the_pool = list(&report).iter().filter(|node| node["pool"] == "eu");
+        of_the_pool.filter_map(|node| node["instance"]["pid"].as_u64()?.try_into().ok()).collect()
     }
 
     async fn follow(&mut self, nodes: u16, document: &str) -> Duration {
@@ -109,6 +136,14 @@ fn document(nodes: u16) -> String {
          pools: [{{name: eu, size: {nodes}, countries: [de, nl, us], listen: 0.0.0.0, socks_port: 30000}}]\n\
          access: {{socks: ['@CLIENT@'], panel: ['@CLIENT@']}}\nreconcile: {{max_delete: 100%}}\n"
     )
+}
+
+/// The same with a pool of one node beside it, and with so many nodes of `eu` in each tor.
+fn crowded(nodes: u16, together: u16) -> String {
+    let shared = document(nodes).replace("socks_port", &format!("nodes_per_instance: {together}, socks_port"));
+    let together_at_least = shared.replace(", nodes_per_instance: 1,", ",");
+    together_at_least
+        .replace("pools: [", "pools: [{name: anchor, size: 1, countries: [de, nl, us], socks_port: 29000}, ")
 }
 
 fn list(report: &Report) -> &[Value] {

@@ -8,6 +8,7 @@ use crate::observe::Observed;
 use crate::plan::{Mandate, Suspended};
 use crate::reconcile::memory::Memory;
 use crate::rotation::{Answer, Ended, Rotations};
+use crate::sys::clock;
 
 /// The rotations, and where they are written down.
 pub(super) struct Rotating {
@@ -44,14 +45,14 @@ impl Rotating {
     /// Begins what is due, and tells the plan.
     pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate) -> Mandate {
         let suspended = mandate.suspended.clone();
-        self.rotations.begin(desired, |name| suspended.covers(name.pool()), Timestamp::now());
+        self.rotations.begin(desired, |name| suspended.covers(name.pool()), clock::steady());
         self.rotations.instruct(&mut mandate);
         mandate
     }
 
     /// Takes in what a pass has seen, and writes down what is new.
     pub(super) fn follow(&mut self, desired: &Desired, observed: &Observed) {
-        for (name, ended) in self.rotations.follow(desired, observed, Timestamp::now()) {
+        for (name, ended) in self.rotations.follow(desired, observed, clock::steady()) {
             match ended {
                 Ended::Elsewhere => tracing::debug!(node = %name, "rotated"),
                 Ended::AtTheSame => tracing::warn!(node = %name, "rotated to the same exit: no other one fits"),
@@ -91,7 +92,7 @@ impl Rotating {
         if *suspended == Suspended::Everything {
             return Err(NotRotated::Suspended { what: "the host".to_owned() });
         }
-        let now = Timestamp::now();
+        let now = clock::steady();
         let due = instances.into_iter().filter(|name| !is_left_alone(name));
         Ok(due.map(|name| sentence(&name, self.rotations.order(&name, now))).collect())
     }

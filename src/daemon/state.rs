@@ -27,7 +27,7 @@ use crate::reconcile::{self, Reconciler};
 use crate::rollout;
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
-use crate::sys::addresses;
+use crate::sys::{addresses, clock};
 use crate::tor::Tor;
 use crate::tor::driver::{TorDriver, TorSettings};
 use crate::trial::Terms;
@@ -280,7 +280,7 @@ impl State {
     fn publish(&mut self, desired: Option<&Desired>, pass: Option<&status::Pass>, observed: &Observed, plan: &Plan) {
         let previous = Arc::clone(&self.published.borrow());
         let failures = self.reconciler.backoffs.failures();
-        let fights = self.reconciler.backoffs.fights(Timestamp::now());
+        let fights = self.reconciler.backoffs.fights(clock::steady());
         let health = &self.reconciler.wellbeing.health;
         let findings = desired.map(|desired| health.findings(desired)).unwrap_or_default();
         let orders = self.revisions.records.orders();
@@ -317,10 +317,12 @@ impl State {
 
     /// The resync, or the end of the first backoff, check, drain or suspension, or the next rotation, or the next look at a source that cannot be watched.
     fn next(&self, desired: &Desired) -> Instant {
-        let now = Timestamp::now();
-        let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
+        let (now, today) = (clock::steady(), Timestamp::now());
+        let from = |now: Timestamp, at: Timestamp| at.duration_since(now).try_into().unwrap_or(Duration::ZERO);
+        let until = |at| from(now, at);
         let sooner = self.reconciler.next(now).map(until);
-        let resumed = self.revisions.records.orders().next_end().map(until);
+        // An operator has said until when.
+        let resumed = self.revisions.records.orders().next_end().map(|end| from(today, end));
         let unwatched = (self.revisions.watched() == Watched::No).then_some(UNWATCHED_PAUSE);
         let rotation = self.rotating.next(desired, now).map(until);
         let earlier =

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ask;
 use crate::desired::{InstanceName, Probe};
 use crate::health::{Probed, Probes};
+use crate::sys::clock;
 
 /// So many probes are under way at once: each builds a circuit, and all of them go through few guard relays.
 const AT_ONCE: usize = 4;
@@ -116,7 +117,7 @@ impl Shared {
         let outcome = ask(target.socks, probe, &password).await;
         drop(turn);
         let fails = outcome.is_err();
-        let before = self.probes().insert(target.name.clone(), Probed { at: Timestamp::now(), outcome });
+        let before = self.probes().insert(target.name.clone(), Probed { at: clock::steady(), outcome });
         if fails || before.is_none_or(|before| before.outcome.is_err()) {
             (self.news)();
         }

@@ -1,7 +1,9 @@
 //! The clock that nobody sets: it counts from the boot, goes on while the host sleeps, and is the same for every process.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How long ago the host was booted.
@@ -10,9 +12,29 @@ pub fn since_boot() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
+/// The time for whoever waits: that of the host's clock when it was first asked for, and from then on by the clock that
+/// nobody sets.
+///
+/// Where the host's clock is set, what waits for a time would else wait for hours more, or no more at all.
+pub fn steady() -> Timestamp {
+    static BEGINNING: OnceLock<(Timestamp, Duration)> = OnceLock::new();
+    let (then, booted) = *BEGINNING.get_or_init(|| (Timestamp::now(), since_boot()));
+    then + since_boot().saturating_sub(booted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steady_time_begins_at_the_time_of_the_day_and_goes_on_with_the_time_since_the_boot() {
+        let (before, first) = (since_boot(), steady());
+        assert!(first.duration_since(Timestamp::now()).unsigned_abs() < Duration::from_secs(3_600));
+        std::thread::sleep(Duration::from_millis(2));
+        let (second, after) = (steady(), since_boot());
+        let passed = Duration::try_from(second.duration_since(first)).unwrap();
+        assert!(passed >= Duration::from_millis(2) && passed <= after - before, "{passed:?}");
+    }
 
     /// A clock that somebody sets would be decades away from the uptime.
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::{DIR_PORT, Layout, Member, OR_PORT, Role};
 
@@ -92,6 +92,11 @@ impl RelayTorrc<'_> {
     pub fn render(&self) -> String {
         let mut text = network(self.authorities);
         text.push_str(&self.relay());
+        if self.member.role.serves_the_directory() {
+            let socket = control_socket(&self.directory.join(&self.member.nickname));
+            let _ = writeln!(text, "# How much it hands out is asked there; only root comes into the directory.");
+            let _ = writeln!(text, "ControlSocket {}", quoted(&socket));
+        }
         match self.member.role {
             Role::Authority => text.push_str(&self.authority()),
             Role::Guard => text.push_str(NO_EXIT),
@@ -219,6 +224,11 @@ pub fn geoip6() -> String {
 pub fn bandwidths(now: u64, fingerprints: &[String]) -> String {
     let line = |fingerprint: &String| format!("node_id=${fingerprint} bw={BANDWIDTH_KILOBYTES}\n");
     format!("{now}\n{}", fingerprints.iter().map(line).collect::<String>())
+}
+
+/// The control socket of a relay, by its data directory.
+pub fn control_socket(data: &Path) -> PathBuf {
+    data.join("control")
 }
 
 /// Quotes a path for a torrc.

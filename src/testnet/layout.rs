@@ -95,6 +95,11 @@ impl Layout {
 }
 
 impl Role {
+    /// Whether clients get the directory from it.
+    pub fn serves_the_directory(self) -> bool {
+        !matches!(self, Self::Exit(_))
+    }
+
     /// The flags without which a relay is of no use in this role.
     pub fn flags(self) -> &'static [&'static str] {
         match self {

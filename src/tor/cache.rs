@@ -18,21 +18,32 @@ use super::{InstanceName, TorError};
 /// tor's file of the consensus.
 const CONSENSUS: &str = "cached-microdesc-consensus";
 
+/// tor's file of the authorities' certificates.
+const CERTIFICATES: &str = "cached-certs";
+
 /// tor's directory cache. The consensus comes last: where it is, the rest is too.
-const CACHE: [&str; 4] = ["cached-certs", "cached-microdescs", "cached-microdescs.new", CONSENSUS];
+const CACHE: [&str; 4] = [CERTIFICATES, "cached-microdescs", "cached-microdescs.new", CONSENSUS];
 
 /// The head of a consensus, with its times, is no longer than this.
 const HEAD_BYTES: u64 = 4 << 10;
 
-/// How a consensus begins and ends; another end means that it was cut off.
+/// How a consensus and a certificate begin, and how both end; another end means that something was cut off.
 const BEGINNING: &str = "network-status-version 3 microdesc";
+const CERTIFICATE: &str = "dir-key-certificate-version";
 const END: &[u8] = b"-----END SIGNATURE-----\n";
 
-/// Whether a DataDirectory has a consensus that is whole and valid now, so that its tor need not download one.
+/// Whether a DataDirectory has a consensus that is whole and valid now, so that its tor need not download one, and
+/// certificates to believe it by: a tor that has the one without the others stands still for minutes.
 pub fn is_live(state: &Path, now: Timestamp) -> bool {
-    read_ends(&state.join(CONSENSUS)).is_ok_and(|(head, tail)| {
-        head.starts_with(BEGINNING) && tail == END && valid_until(&head).is_some_and(|until| now < until)
-    })
+    let is_valid = |head: &str| valid_until(head).is_some_and(|until| now < until);
+    whole(&state.join(CONSENSUS), BEGINNING).is_some_and(|head| is_valid(&head))
+        && whole(&state.join(CERTIFICATES), CERTIFICATE).is_some()
+}
+
+/// The head of a file that begins and ends as it has to.
+fn whole(path: &Path, beginning: &str) -> Option<String> {
+    let (head, tail) = read_ends(path).ok()?;
+    (head.starts_with(beginning) && tail == END).then_some(head)
 }
 
 /// Copies a live directory cache into a DataDirectory that has none, from an instance that is `up` where there is one,
@@ -117,6 +128,8 @@ mod tests {
         fs::create_dir(&state).unwrap();
         fs::write(state.join("state"), "Guard").unwrap();
         fs::write(state.join("cached-microdescs"), name).unwrap();
+        let certificates = format!("{CERTIFICATE} 3\n{}", String::from_utf8_lossy(END));
+        fs::write(state.join(CERTIFICATES), certificates).unwrap();
         fs::write(state.join(CONSENSUS), consensus).unwrap();
         let written = std::time::UNIX_EPOCH + Duration::from_secs(hour * 3600);
         File::options().write(true).open(state.join(CONSENSUS)).unwrap().set_modified(written).unwrap();
@@ -139,6 +152,13 @@ mod tests {
         assert_eq!(fs::read_to_string(fresh.join("cached-microdescs")).unwrap(), "eu-1");
         assert!(!fresh.join("state").exists() && is_live(&fresh, noon()));
         assert_eq!(seeded("nobody"), None, "what it has is live");
+
+        let certificates = fs::read(fresh.join(CERTIFICATES)).unwrap();
+        for spoilt in [&certificates[..certificates.len() - 1], b""] {
+            fs::write(fresh.join(CERTIFICATES), spoilt).unwrap();
+            assert!(seeded("nobody").is_some(), "nobody believes a consensus without certificates");
+            assert_eq!(fs::read(fresh.join(CERTIFICATES)).unwrap(), certificates);
+        }
 
         clear(&fresh).unwrap();
         assert!(!is_live(&fresh, noon()));

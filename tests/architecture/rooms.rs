@@ -69,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 37] = [
     ),
     // Requests of our own, directly or through a node.
     ("web", &[]),
-    ("probe", &["error", "desired", "health", "web"]),
+    ("probe", &["error", "sys", "desired", "health", "web"]),
     // What is worth telling people, and how it reaches them.
     ("alert", &["error", "sys", "desired", "secret", "plan", "rollout", "status", "web"]),
     // One pass.

@@ -1,10 +1,14 @@
 //! The main job on a private Tor network: the real daemon, real tor, real nft, real git.
 
+mod chaos;
 mod crash;
 mod entry;
 mod exclusive;
+#[path = "../../benches/pool/flock.rs"]
+mod flock;
 mod health;
 mod hundred;
+mod load;
 mod outage;
 mod rotate;
 mod safety;

@@ -317,6 +317,26 @@ async fn a_tor_that_hangs_is_unknown_and_the_others_answer() {
 }
 
 #[tokio::test]
+async fn a_tor_whose_control_socket_is_gone_hangs_and_can_be_ended() {
+    let world = World::new();
+    let driver = world.driver();
+    let (lost, process) = world.start(&driver, 0, &[]).await;
+    let (well, _) = world.start(&driver, 1, &[]).await;
+    fs::remove_file(world.layout().instance(&lost.name).control()).unwrap();
+    drop(driver);
+
+    // The daemon before has its connections still, and notices nothing.
+    let driver = world.driver();
+    let seen = driver.observe().await;
+    assert!(seen.instances[&lost.name].hangs, "{:?}", seen.instances[&lost.name].control);
+    let why = seen.instances[&lost.name].control.unknown().unwrap();
+    assert!(why.contains("No such file"), "{why}");
+    assert!(!seen.instances[&well.name].hangs);
+    driver.stop(&lost.name).await.unwrap();
+    assert!(!is_alive(&process));
+}
+
+#[tokio::test]
 async fn a_death_wakes_and_the_next_start_comes_up() {
     let world = World::new();
     let driver = world.driver();

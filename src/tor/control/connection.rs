@@ -1,6 +1,7 @@
 //! One authenticated connection to one control socket.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
@@ -35,7 +36,7 @@ pub enum ConnectionError {
         /// The socket.
         path: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The cookie cannot be read.
     #[error("cannot read {path}: {source}")]
@@ -43,14 +44,14 @@ pub enum ConnectionError {
         /// The cookie.
         path: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// tor did not let us in.
     #[error("cannot authenticate: {0}")]
     Authenticate(String),
     /// The connection broke.
     #[error("the connection broke: {0}")]
-    Broken(std::io::Error),
+    Broken(io::Error),
     /// tor closed it.
     #[error("tor closed the connection")]
     Closed,
@@ -63,6 +64,20 @@ pub enum ConnectionError {
     /// Nobody serves the connection any more.
     #[error("the connection is no longer served")]
     Gone,
+}
+
+impl ConnectionError {
+    /// Whether nobody answers at all, as opposed to somebody who answers something else: the socket is gone, or nobody
+    /// listens at it, or what listens says nothing.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Deadline(_) => true,
+            Self::Connect { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// An authenticated connection.

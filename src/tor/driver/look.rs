@@ -207,8 +207,8 @@ async fn ask(
 /// Why a running process says nothing.
 struct Silence {
     why: String,
-    /// Whether it took the question and gave no answer in time, as one does that hangs. Its process is ours for certain
-    /// then: a pidfd holds it.
+    /// Whether it took the question and gave no answer in time, as one does that hangs, or has lost the socket at which it
+    /// could be asked. Its process is ours for certain then: a pidfd holds it.
     hangs: bool,
 }
 
@@ -220,7 +220,7 @@ impl Silence {
 
 impl From<ConnectionError> for Silence {
     fn from(error: ConnectionError) -> Self {
-        Self { why: error.to_string(), hangs: matches!(error, ConnectionError::Deadline(_)) }
+        Self { why: error.to_string(), hangs: error.is_silence() }
     }
 }
 

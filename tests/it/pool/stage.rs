@@ -24,6 +24,13 @@ pub struct Host(Option<Stage>);
 impl Host {
     /// Sets a stage with clients in a namespace of their own, and starts the daemon; `None` where that cannot be.
     pub async fn start(prefix: &str, document: &str) -> Option<Self> {
+        let mut host = Self::set(prefix, document).await?;
+        host.start_daemon().unwrap();
+        Some(host)
+    }
+
+    /// The same without the daemon.
+    pub async fn set(prefix: &str, document: &str) -> Option<Self> {
         if let Err(reason) = Testnet::check() {
             skip(&reason.to_string());
             return None;
@@ -32,9 +39,7 @@ impl Host {
         let spec = Spec { exits: exits.into(), ..Spec::usual(prefix, Peer::Namespace { addresses: 2 }) };
         let directory = unique_directory(&format!("exitpool-{prefix}"));
         let stage = Stage::set_with(PathBuf::from(EXITPOOL), spec, &directory, document, |_| {}).await.unwrap();
-        let mut host = Self(Some(stage));
-        host.start_daemon().unwrap();
-        Some(host)
+        Some(Self(Some(stage)))
     }
 
     /// Waits until the host is as desired, with so many ready nodes.
