@@ -16,8 +16,10 @@ if [ "${1:-run}" = test ]; then
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
     package[proxychains4]=proxychains4 package[faketime]=faketime
+    package[prometheus-alertmanager]=prometheus-alertmanager
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime)
+    commands+=(prometheus-alertmanager)
 fi
 
 if [ "${1:-run}" = test ]; then
@@ -38,6 +40,11 @@ done
 [ "${1:-run}" != test ] || [ -e /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
 # Debian's interpreter makes no environments without it; scripts/schemathesis.sh needs one.
 [ "${1:-run}" != test ] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ "${1:-run}" = test ]; then
+    # Neither is a command.
+    /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing+=(python3-aiosmtpd)
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
+fi
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2

@@ -9,6 +9,7 @@ pub mod output;
 pub mod reference;
 
 mod accept_rewrite;
+mod alerts;
 mod apply;
 mod audit;
 mod completions;
@@ -88,6 +89,8 @@ enum Verb {
     AcceptRewrite(accept_rewrite::Arguments),
     Status(status::Arguments),
     Nodes(nodes::Arguments),
+    #[command(visible_alias = "alert")]
+    Alerts(alerts::Arguments),
     Events(events::Arguments),
     Audit(audit::Arguments),
     LogLevel(log_level::Arguments),
@@ -212,6 +215,7 @@ impl Verb {
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
+            Self::Alerts(arguments) => alerts::run(&arguments).await,
             Self::Events(arguments) => events::run(&arguments).await,
             Self::Audit(arguments) => audit::run(&arguments).await,
             Self::LogLevel(arguments) => log_level::run(&arguments).await,

@@ -2,6 +2,7 @@
 //!
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
+pub mod alerting;
 pub mod at_once;
 pub mod fetching;
 pub mod lock;
@@ -38,6 +39,7 @@ use crate::status::http::tls::TlsError;
 use crate::status::http::{self, Shared, Tls};
 use crate::tor::Tor;
 
+use alerting::{Alerting, Setup};
 use at_once::AtOnce;
 use listening::ListenError;
 use lock::{LockError, RuntimeLock};
@@ -92,6 +94,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let fetching = state.revisions().fetch_source(&wakeups);
 
     let http = serve_http(&settings, &state, stop.clone()).await?;
+    let (alerting, alerts) = Alerting::start(alerting_of(&settings, &state, &wakeups), stop.clone());
     let (requests, mut inbox) = mpsc::channel(16);
     let fetcher = state.revisions().fetching();
     let speaking = socket::Daemon {
@@ -100,6 +103,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         visitors: state.visitors(),
         wakeups: wakeups.clone(),
         fetching: fetcher,
+        alerting,
         at_once: AtOnce { trail: state.trail() },
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
@@ -114,7 +118,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     for task in [tor, signals].into_iter().chain(fetching) {
         task.abort();
     }
-    let _ = tokio::join!(http, socket);
+    let _ = tokio::join!(http, socket, alerts);
     if let Some(keeping) = keeping {
         let _ = keeping.await;
     }
@@ -262,6 +266,20 @@ async fn serve_http(
             let _ = following.await;
         }
     }))
+}
+
+/// What alerting reads and writes.
+fn alerting_of(settings: &Settings, state: &State, wakeups: &Wakeups) -> Setup {
+    Setup {
+        status: state.subscribe(),
+        board: state.board(),
+        metrics: state.metrics(),
+        trail: state.trail(),
+        gate: state.gate(),
+        wakeups: wakeups.clone(),
+        state_dir: settings.state_dir.clone(),
+        tor: settings.tor.clone(),
+    }
 }
 
 /// A receiver of the published status.

@@ -6,6 +6,7 @@
 //! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
+pub mod alerts;
 mod audit;
 pub mod country;
 pub mod diagnostic;
@@ -13,7 +14,6 @@ pub mod document;
 pub mod edit;
 pub mod exports;
 mod findings;
-pub mod gaps;
 mod instances;
 pub mod lists;
 pub mod load;
@@ -39,6 +39,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use alerts::Alerts;
 pub use audit::{AddressPolicy, AuditPolicy};
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
@@ -66,6 +67,8 @@ pub struct Desired {
     pub health: HealthPolicy,
     /// Who may download which lists of nodes.
     pub exports: Exports,
+    /// Who is told about what; shared with every status.
+    pub alerts: Arc<Alerts>,
     /// How long the audit trail is kept, and what it says of addresses.
     pub audit: AuditPolicy,
 }

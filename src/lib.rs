@@ -13,6 +13,7 @@
 //! | [`firewall`]'s listener | netlink's rule generations | the wake-up channel |
 //! | [`status::http`]'s server | the published [`status::Status`] | nothing, but downloads to [`audit`] |
 //! | [`daemon::socket`]'s server | the AF_UNIX socket in the runtime directory | the wake-up channel, and the daemon's requests |
+//! | [`daemon`]'s alerting | the published status, certificates, the disk | [`alert`]'s outbox, the channels, the wake-up channel |
 //! | the keeper of [`gate`]'s lockouts | who is locked out, when that changes | a file in the state directory, [`audit`], the published status |
 //! | [`audit`]'s writer | the outcomes of steps | an append-only, signed database that nothing reads to decide |
 //!
@@ -32,6 +33,7 @@
 //! `main → cli → daemon → reconcile → {observe::collect, apply, status} → {tor, firewall} → {observe, plan} → {desired, error, sys}`.
 //! `docs/architecture.md` says why; `tests/architecture.rs` enforces it.
 
+pub mod alert;
 pub mod apply;
 pub mod audit;
 pub mod cli;
@@ -56,3 +58,4 @@ pub mod sys;
 pub mod testnet;
 pub mod tor;
 pub mod trial;
+pub mod web;

@@ -84,6 +84,8 @@ struct Live {
     renewed: Option<Timestamp>,
     /// How many rotations have ended well.
     count: u64,
+    /// How many have failed since one has ended well.
+    failed: u32,
 }
 
 /// What was seen last of an instance.
@@ -258,6 +260,11 @@ impl Rotations {
         self.instances.get(name).map_or(0, |entry| entry.live.count)
     }
 
+    /// How many rotations of an instance have failed since one has ended well.
+    pub fn failed(&self, name: &InstanceName) -> u32 {
+        self.instances.get(name).map_or(0, |entry| entry.live.failed)
+    }
+
     fn under_way(&self) -> usize {
         self.instances.values().filter(|entry| entry.live.under_way.is_some()).count()
     }
@@ -356,9 +363,12 @@ impl Entry {
         }
         self.live.under_way = None;
         (self.since, self.pace) = (now, Pace::Regular);
-        let Some(ObservedExit { fingerprint: to, confirmed }) = to else { return Some(Ended::Unread) };
+        let Some(ObservedExit { fingerprint: to, confirmed }) = to else {
+            self.live.failed += 1;
+            return Some(Ended::Unread);
+        };
         self.last = Some(Rotation { at: now, from, to, confirmed });
-        self.live.count += 1;
+        (self.live.count, self.live.failed) = (self.live.count + 1, 0);
         Some(if from == Some(to) { Ended::AtTheSame } else { Ended::Elsewhere })
     }
 }

@@ -34,7 +34,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::desired::{Exports, PoolName, RateLimit, Revision, SignIn};
+use crate::desired::alerts::RuleName;
+use crate::desired::{Alerts, Exports, PoolName, RateLimit, Revision, SignIn};
 use crate::firewall::model::Guard;
 use crate::gate::Lockout;
 use crate::observe::Author;
@@ -100,6 +101,10 @@ pub struct Status {
     pub access: AccessLists,
     /// Who may download which lists; `None` while no desired state is in force.
     pub exports: Option<Arc<Exports>>,
+    /// Who is told about what; `None` while no desired state is in force.
+    pub alerting: Option<Arc<Alerts>>,
+    /// The alerts that fire, the most important ones first.
+    pub alerts: Arc<[Alert]>,
     /// Who is locked out of the page and the lists.
     pub lockouts: Vec<Lockout>,
     /// Whether drift is removed or only reported.
@@ -177,6 +182,19 @@ pub struct FirewallStatus {
     pub changed_by: Option<Author>,
 }
 
+/// An alert that fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// The rule.
+    pub rule: RuleName,
+    /// What it is about.
+    pub about: String,
+    /// What is so, in one sentence.
+    pub summary: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// Who may reach what, by address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccessLists {
@@ -225,6 +243,8 @@ impl Status {
             audit: AuditTrail::default(),
             access: AccessLists::default(),
             exports: None,
+            alerting: None,
+            alerts: Arc::default(),
             lockouts: Vec::new(),
             healing: Healing::default(),
             suspended: None,
@@ -283,4 +303,4 @@ impl AccessLists {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

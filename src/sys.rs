@@ -1,10 +1,12 @@
-//! Doors to the operating system: commands, files, addresses, the clock, namespaces, the service manager, and
+//! Doors to the operating system: commands, databases, files, addresses, the clock, namespaces, the service manager, and
 //! what this process takes of it all.
 
 pub mod addresses;
 pub mod clock;
 pub mod command;
+pub mod database;
 pub mod files;
+pub mod host;
 pub mod netns;
 pub mod notify;
 pub mod random;

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
+use crate::alert::AlertsDocument;
 use crate::audit;
 use crate::desired::Revision;
 use crate::export::token::Claims;
@@ -276,11 +277,12 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 6] {
+pub fn schemas() -> [(&'static str, Schema); 7] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
     [
+        ("alerts.v1.schema.json", of::<AlertsDocument>()),
         ("audit.v1.schema.json", of::<AuditDocument>()),
         ("audit-verified.v1.schema.json", of::<VerifiedDocument>()),
         ("doctor.v1.schema.json", of::<DoctorDocument>()),

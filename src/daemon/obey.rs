@@ -76,11 +76,13 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         }
         Verb::Resume { pool } => resume(revisions, pool.as_ref()),
         Verb::Rollback { revision } => rollback(revisions, revision.as_deref(), by),
-        // Rotations and lockouts are not the revisions' business, and some orders are done already.
+        // Rotations, lockouts and alerts are not the revisions' business, and some orders are done already.
         Verb::Status
         | Verb::Reconcile
         | Verb::Rotate { .. }
         | Verb::Unlock { .. }
+        | Verb::Alerts
+        | Verb::TryChannel { .. }
         | Verb::EraseAddress { .. }
         | Verb::LogLevel { .. }
         | Verb::Down => Ok(Vec::new()),

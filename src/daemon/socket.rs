@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::AlertsDocument;
 use crate::apply::Outcome;
 use crate::audit::Who;
 use crate::desired::PoolName;
@@ -28,6 +29,7 @@ use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Vis
 use crate::sys::{files, users};
 
 use super::StatusReceiver;
+use super::alerting::Alerting;
 use super::at_once::{AtOnce, Operator};
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
@@ -77,6 +79,13 @@ pub enum Verb {
     Rollback {
         /// The revision; `None` means the one before.
         revision: Option<String>,
+    },
+    /// Tell what is pending, firing and silenced, at once.
+    Alerts,
+    /// Send a message to a channel, and tell what became of it.
+    TryChannel {
+        /// The channel.
+        channel: String,
     },
     /// Let nodes leave from another exit.
     Rotate {
@@ -136,6 +145,9 @@ pub struct Report {
     /// `/api/v1/drift`; an older daemon does not tell it.
     #[serde(default)]
     pub drift: serde_json::Value,
+    /// What is pending, firing and silenced, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertsDocument>,
     /// `/api/v1/events`; an older daemon does not tell them.
     #[serde(default)]
     pub events: EventsDocument,
@@ -205,6 +217,8 @@ pub struct Daemon {
     pub wakeups: Wakeups,
     /// Who fetches a remote source.
     pub fetching: Option<Fetching>,
+    /// Who tells people.
+    pub alerting: Alerting,
     /// What is done beside the passes.
     pub at_once: AtOnce,
 }
@@ -254,6 +268,10 @@ impl Daemon {
             let visitors = self.visitors.lately(Timestamp::now());
             return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
         }
+        if verb == Verb::Alerts {
+            let alerts = self.alerting.board.document();
+            return Some(Report { alerts: Some(AlertsDocument::clone(&alerts)), ..Report::of(&self.status.borrow()) });
+        }
         if let Some(operator) = from {
             self.visitors.saw(operator, Timestamp::now());
         }
@@ -263,6 +281,10 @@ impl Daemon {
             return Some(Report::of(&self.status.borrow()).answering(answer));
         }
         tracing::info!(by, ?verb, "an operator asks");
+        if let Verb::TryChannel { channel } = verb {
+            let told = self.alerting.try_channel(channel).await;
+            return Some(Report::of(&self.status.borrow()).answering(told.map(|said| vec![said])));
+        }
         let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
         if let Some(fetching) = self.fetching.as_ref().filter(|_| looks_at_the_source) {
             fetching.now().await;
@@ -297,6 +319,7 @@ impl Report {
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
+            alerts: None,
             events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
         }
@@ -328,6 +351,7 @@ impl Report {
             status: serde_json::Value::Null,
             nodes: serde_json::Value::Null,
             drift: serde_json::Value::Null,
+            alerts: None,
             events: EventsDocument::default(),
             visitors: BTreeSet::new(),
         }

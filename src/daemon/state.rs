@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::Board;
 use crate::apply::Drivers;
 use crate::audit::Audit;
 use crate::desired::{self, Desired, DriverChoice, Revision};
@@ -66,6 +67,7 @@ pub(super) struct State {
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
+    board: Board,
     gate: Arc<Gate>,
     /// Who keeps its lockouts, until that begins.
     keeping: Option<Keeping>,
@@ -121,6 +123,7 @@ impl State {
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
+            board: Board::default(),
             gate,
             keeping: Some(keeping),
             resync_at: Instant::now(),
@@ -143,9 +146,23 @@ impl State {
         Arc::clone(&self.visitors)
     }
 
-    /// The audit trail.
+    /// What is pending, firing and silenced.
+    pub(super) fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// The audit trail, where there is one.
     pub(super) fn trail(&self) -> Option<Arc<Audit>> {
         self.journal.trail()
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Who asks too often, and who is locked out.
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
     }
 
     /// Keeps the lockouts until `stop`.
@@ -296,6 +313,7 @@ impl State {
             suspended: suspended.as_ref(),
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
+            alerts: &self.board.firing(),
             rotations: self.rotating.rotations(),
             audit: &self.journal.told(),
             lockouts: &self.gate.lockouts(lockouts::now()),

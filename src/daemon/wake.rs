@@ -27,6 +27,8 @@ pub enum Cause {
     Firewall,
     /// An operator asks.
     Operator,
+    /// Another alert fires, or one does not any more: the status is to say so.
+    Alert,
     /// SIGHUP.
     Signal,
     /// Nothing; it is time.

@@ -12,8 +12,8 @@ mod torrc;
 mod whitelist;
 
 pub use alerts::{
-    Alertmanager, Alerts, Channel, CountedFailures, Email, FailureRate, Nothing, Rules, StaleAfter, Sustained,
-    Telegram, Webhook, Within,
+    Alertmanager, Alerts, Channel, CountedFailures, Email, Expiry, FailingChannel, FailureRate, Filled, LastingDrift,
+    LastingShortage, MailTls, PendingUpdate, Rules, Silence, StaleAfter, Stalled, Sustained, Telegram, Webhook,
 };
 pub use audit::AuditDocument;
 pub use exports::{ExportFormat, Exports, Grant, QuotaDocument};

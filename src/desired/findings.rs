@@ -12,7 +12,7 @@ use super::tree::{NodeId, Span, Tree, Value};
 const SECRETS_BELOW: &str = "alerts.channels";
 
 /// The fields below it whose values are none, whatever is wrong with them.
-const NO_SECRETS: [&str; 6] = ["name", "server", "username", "from", "to", "chat_id"];
+const NO_SECRETS: [&str; 9] = ["name", "server", "username", "from", "to", "chat_id", "ca_file", "via", "tls"];
 
 /// More of one severity are counted, and not kept: nobody reads them.
 const MOST_KEPT: usize = 200;

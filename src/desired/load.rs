@@ -9,7 +9,7 @@ use super::lists::{Given, Lists};
 use super::reader::{self, MAX_ERRORS, Reading};
 pub use super::tree::MAX_FILE_BYTES;
 use super::tree::{self, Tree, Value};
-use super::{AccessLines, Desired, gaps, meaning, schema, validate, whitelist};
+use super::{AccessLines, Desired, meaning, schema, validate, whitelist};
 use crate::error::{Classify, Kind};
 
 /// A valid file.
@@ -83,7 +83,6 @@ fn judge(findings: &mut Findings<'_>, reading: &Reading<Document>, lists: &Lists
     let document = reading.value.as_ref()?;
     let whitelists = whitelist::resolve(findings, &document.access, lists);
     validate::validate(findings, document);
-    gaps::warn(findings);
     let mut desired = meaning::of(document, whitelists);
     desired.access.lines = access_lines(findings.tree());
     Some(desired)

@@ -24,7 +24,7 @@ pub fn validate(findings: &mut Findings<'_>, document: &Document) {
     pools::check(findings, document);
     access(findings, document);
     limits::check(findings, document);
-    alerts::check(findings, &document.alerts);
+    alerts::check(findings, document);
     exports::check(findings, document);
     if let Some(document) = &document.access.sign_in {
         sign_in::check(findings, document);

@@ -8,7 +8,7 @@ mod list_path;
 mod network;
 mod password;
 
-pub use amounts::{PerSecond, Percent, Period, Positive, Size};
+pub use amounts::{Moment, PerSecond, Percent, Period, Positive, Size};
 pub use contacts::{
     ChatId, CredentialName, HostName, HttpUrl, Label, MailAddress, MailServer, SecretPath, TokenId, TrustedKey,
     VariableName,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Reason, Status};
+use super::{Alert, Reason, Status};
 use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
 use crate::gate::Lockout;
@@ -56,6 +57,8 @@ pub struct Inputs<'a> {
     pub lockouts: &'a [Lockout],
     /// How often something was taken back since the daemon started.
     pub rollbacks: Rollbacks,
+    /// The alerts that fire.
+    pub alerts: &'a Arc<[Alert]>,
     /// When nodes have rotated.
     pub rotations: &'a Rotations,
     /// How the audit trail goes.

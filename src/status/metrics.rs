@@ -21,6 +21,7 @@ use prometheus::{IntCounter, Registry, TextEncoder};
 use super::condition::{ConditionStatus, ConditionType};
 use super::http::tls::Certificate;
 use super::inputs::Fault;
+use super::totals::Outcome;
 use super::warning::{Warning, by_guard_relay};
 use super::{Activity, NodeStatus, Rollbacks, Status};
 use crate::export::{Attempt, ExportFormat};
@@ -110,6 +111,12 @@ impl Metrics {
     /// Counts a token or a sign-in.
     pub fn attempted(&self, attempt: Attempt) {
         self.series.auth_attempts_total.with_label_values(&[attempt.label()]).inc();
+    }
+
+    /// Counts a message that was handed to a channel, by the channel's way.
+    pub fn alerted(&self, way: &str, is_taken: bool) {
+        let outcome = if is_taken { Outcome::Success } else { Outcome::Error };
+        self.series.alerts_sent_total.with_label_values(&[way, outcome.label()]).inc();
     }
 
     /// Counts a list that was downloaded.

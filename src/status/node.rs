@@ -40,6 +40,8 @@ pub struct NodeStatus {
     pub latency_ms: Option<u32>,
     /// How often it has changed its exit since the daemon started.
     pub rotations: u64,
+    /// How many rotations have failed since one went well.
+    pub failed_rotations: u32,
     /// The last time that it did, as far as is remembered.
     pub last_rotation: Option<RotationStatus>,
     /// How often its process has become another one since the daemon started.
@@ -245,6 +247,7 @@ fn node_status(
             .and_then(|control| Some(exit::of(inputs, control.exit.as_ref()?.fingerprint))),
         latency_ms: latency(view),
         rotations: inputs.rotations.count(&instance.name),
+        failed_rotations: inputs.rotations.failed(&instance.name),
         last_rotation: inputs.rotations.last(&instance.name).map(|last| exit::rotation(inputs, last)),
         restarts: restarts(view, before),
         probed: view.probed.cloned(),

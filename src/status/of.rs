@@ -43,6 +43,8 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         audit: inputs.audit.clone(),
         access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
+        alerting: inputs.desired.map(|desired| Arc::clone(&desired.alerts)),
+        alerts: Arc::clone(inputs.alerts),
         lockouts: inputs.lockouts.to_vec(),
         healing: match reconcile.self_heal {
             SelfHeal::On => Healing::Removes,

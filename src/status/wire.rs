@@ -3,6 +3,7 @@
 //! Their JSON Schemas stand in `schema/`. A field is added freely; none is renamed, removed or given another meaning.
 //! Null means that nobody knows.
 
+mod alerts;
 mod drift;
 mod exits;
 mod lockout;
@@ -27,6 +28,7 @@ use super::event::{About, Event};
 use super::node::NodeStatus;
 use super::{Condition, Status};
 use crate::plan::step::Object;
+pub use alerts::FiringDocument;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use exits::{ExitDocument, RotationDocument};
 pub use lockout::LockoutDocument;
@@ -57,6 +59,9 @@ pub struct StatusDocument {
     pub pools: Vec<PoolDocument>,
     /// The firewall.
     pub firewall: FirewallDocument,
+    /// The alerts that fire, the most important ones first.
+    #[serde(default)]
+    pub alerts: Vec<FiringDocument>,
     /// Who is locked out of the page and the lists.
     #[serde(default)]
     pub lockouts: Vec<LockoutDocument>,
@@ -256,6 +261,7 @@ impl StatusDocument {
                 in_sync: known(status.firewall.in_sync),
                 changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
+            alerts: status.alerts.iter().map(FiringDocument::from).collect(),
             lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             audit: AuditDocument {

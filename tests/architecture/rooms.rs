@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 35] = [
+const ROOMS: [(&str, &[&str]); 37] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -68,8 +68,11 @@ const ROOMS: [(&str, &[&str]); 35] = [
             "firewall::model",
         ],
     ),
-    // A request of our own through a node.
-    ("probe", &["error", "sys", "desired", "health"]),
+    // Requests of our own, directly or through a node.
+    ("web", &[]),
+    ("probe", &["error", "sys", "desired", "health", "web"]),
+    // What is worth telling people, and how it reaches them.
+    ("alert", &["error", "sys", "desired", "secret", "plan", "rollout", "status", "web"]),
     // One pass.
     (
         "reconcile",
@@ -113,6 +116,8 @@ const ROOMS: [(&str, &[&str]); 35] = [
             "status",
             "trial",
             "probe",
+            "web",
+            "alert",
             "reconcile",
         ],
     ),
@@ -158,6 +163,7 @@ const ROOMS: [(&str, &[&str]); 35] = [
             "trial",
             "reconcile",
             "testnet",
+            "alert",
             "daemon",
             "cli::demo",
             "cli::doctor",
@@ -330,6 +336,16 @@ fn a_trial_reads_no_clock_that_somebody_can_set() {
         &found,
         "Whoever sets the host's clock would keep a change of the firewall, or take it back: use sys::clock.",
     );
+}
+
+/// The room of alerts has doors as well, but what decides has none.
+#[test]
+fn what_is_told_is_decided_without_a_clock_and_a_door() {
+    let modules = modules();
+    let deciding = ["src/alert/engine", "src/alert/rules", "src/alert/facts", "src/alert/notice"];
+    let deciding = modules.iter().filter(|module| deciding.iter().any(|it| module.file.starts_with(it)));
+    let found: Vec<String> = deciding.flat_map(|module| said(module, &IMPURE)).collect();
+    none_of(&found, "What is worth an alert follows from facts and a time that are handed in.");
 }
 
 #[test]

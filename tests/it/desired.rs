@@ -112,6 +112,7 @@ one_test_per_file!(invalid, is_refused:
     a_version_and_nothing_else
     a_version_in_quotes
     a_version_of_the_future
+    alerts_that_reach_nobody
     an_alias_bomb
     an_alias_of_an_unknown_anchor
     an_empty_file

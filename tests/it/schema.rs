@@ -196,12 +196,3 @@ fn the_reference_is_fresh() {
     let (prose, _) = page.split_once(MARK).unwrap();
     generated("docs/desired-state.md", &format!("{prose}{MARK}{}", reference()));
 }
-
-#[test]
-fn the_known_issues_list_every_field_that_is_not_acted_on_yet() {
-    let issues = fs::read_to_string(root().join("docs/known-issues.md")).unwrap();
-    let section = issues.split("## Accepted, not acted on yet").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
-    let expected: Vec<String> = exitpool::desired::gaps::GAPS.iter().map(|gap| gap.to_string()).collect();
-    assert_eq!(rows, expected);
-}

@@ -101,3 +101,16 @@ async fn knock_once(from: std::net::IpAddr, door: SocketAddr) -> Door {
         Err(_) => Door::Filtered,
     }
 }
+
+/// Asks again and again until there is something; `None` where there is nothing for a long time.
+pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    const PATIENCE: Duration = Duration::from_secs(90);
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        let found = ask();
+        if found.is_some() || std::time::Instant::now() >= end {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}

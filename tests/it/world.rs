@@ -41,6 +41,7 @@ pub struct World {
     pub suspended: Option<Suspension>,
     pub suspended_pools: BTreeMap<PoolName, Suspension>,
     pub rotations: Rotations,
+    pub alerts: Arc<[status::Alert]>,
     pub audit: AuditTrail,
     pub pass: Option<Pass>,
 }
@@ -92,6 +93,7 @@ impl World {
             suspended: None,
             suspended_pools: BTreeMap::new(),
             rotations: Rotations::default(),
+            alerts: Default::default(),
             audit: AuditTrail::default(),
             pass: Some(pass_at(noon())),
         }
@@ -157,6 +159,7 @@ impl World {
             suspended: self.suspended.as_ref(),
             suspended_pools: &self.suspended_pools,
             rollbacks: Default::default(),
+            alerts: &self.alerts,
             rotations: &self.rotations,
             audit: &self.audit,
             lockouts: &[],

@@ -39,6 +39,25 @@ impl FromStr for Period {
     }
 }
 
+/// A moment, as in `2026-12-01T08:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Moment(pub jiff::Timestamp);
+
+written_as_text!(Moment, "Moment", {
+    "description": "A moment, with its offset, as in `2026-12-01T08:00:00Z`.",
+    "format": "date-time"
+});
+
+impl FromStr for Moment {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let refuse = |_| ValueError::new(format!("`{text}` is not a moment; write it as in `2026-12-01T08:00:00Z`"));
+        text.parse().map(Self).map_err(refuse)
+    }
+}
+
 /// A size, as in `100 MB`, in bytes; as with tor, a unit is 1024 of the one below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]

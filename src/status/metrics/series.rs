@@ -95,7 +95,10 @@ const HELP: &[(&str, &str)] = &[
         "exitpool_audit_records_lost_total",
         "Records of the audit trail that could not be written; the trail says where they are missing.",
     ),
-    ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
+    (
+        "exitpool_alerts_sent_total",
+        "Attempts to hand an alert to a channel, by the channel's kind: `error` is one that is tried again, or was given up.",
+    ),
     (
         "exitpool_unfinished_work_seconds",
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
@@ -152,8 +155,8 @@ pub(super) struct Series {
     pub(super) source_rejected_total: IntCounterVec,
     pub(super) rollback_total: IntCounterVec,
     pub(super) firewall_apply_total: IntCounterVec,
+    pub(super) alerts_sent_total: IntCounterVec,
     pub(super) audit_records_lost_total: IntCounterVec,
-    alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
     pub(super) warnings: IntGaugeVec,
     pub(super) guard_relay_nodes_max: IntGauge,

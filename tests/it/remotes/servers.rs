@@ -235,7 +235,7 @@ impl Https {
             skip("there is no lighttpd with TLS (Debian: apt install lighttpd lighttpd-mod-openssl)");
             return None;
         }
-        certify(kit);
+        certify(kit, 2);
         let configuration = kit.at("lighttpd.conf");
         fs::write(&configuration, lighttpd(kit)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -261,11 +261,13 @@ impl Drop for Https {
     }
 }
 
-/// Makes an authority, and a certificate of its for the server.
-fn certify(kit: &Kit) {
+/// Makes an authority, and a certificate of its for the server that is valid for so many days: `server.crt` and
+/// `server.key`, believed by whoever believes `ca.pem`.
+pub fn certify(kit: &Kit, days: u32) {
+    let days = days.to_string();
     let openssl = |arguments: &[&str]| run(Command::new("openssl").current_dir(kit.at("")).args(arguments), b"");
     let names = format!("subjectAltName=IP:127.0.0.1,DNS:{HTTPS_NAME}");
-    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", &days];
     let authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=An authority of a test"];
     openssl(&[&["req", "-x509"][..], &key, &authority].concat());
     let server = ["-keyout", "server.key", "-out", "server.crt", "-subj", "/CN=server", "-addext", &names];

@@ -1,0 +1,9 @@
+//! Alerts that arrive once: the real daemon, real mail servers, a real Alertmanager, and endpoints that look at every byte.
+
+mod crash;
+mod desk;
+mod endpoint;
+mod mail;
+mod posts;
+mod team;
+mod verbs;
