@@ -1,15 +1,25 @@
 //! The only place that writes to standard output and standard error.
 
-use std::io::Write as _;
+mod terminal;
+
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
 use crate::desired::diagnostic::{Diagnostic, Look};
+pub use terminal::{Size, Terminal};
 
 /// Prints data, with a line end.
 pub fn data(text: &str) {
     // A closed pipe is the reader's choice, not an error of ours.
     let _ = writeln!(anstream::stdout().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Prints data, with a line end, at once; an error where nobody reads it any more.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut output = anstream::stdout().lock();
+    writeln!(output, "{}", text.trim_end_matches('\n'))?;
+    output.flush()
 }
 
 /// Prints data as JSON.
@@ -31,7 +41,7 @@ pub fn diagnostics(found: &[Diagnostic], text: &str) {
 /// Starts the log on standard error; `EXITPOOL_LOG` has the levels, as in `info,exitpool::tor=debug`.
 pub fn start_log(format: super::Format) {
     let levels = tracing_subscriber::EnvFilter::try_from_env("EXITPOOL_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(levels).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(levels).with_writer(io::stderr);
     match format {
         super::Format::Json => log.json().flatten_event(true).init(),
         super::Format::Text => log.with_ansi(false).with_target(false).init(),

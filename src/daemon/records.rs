@@ -50,6 +50,13 @@ impl Records {
         &self.history
     }
 
+    /// Who signed a revision that was put in force, as far as is remembered.
+    pub(super) fn signers(&self, revision: &Revision) -> Vec<String> {
+        let kept = self.owed.iter().cloned().chain(self.history.list().into_iter().rev());
+        let entry = kept.map(|kept| kept.entry).find(|entry| entry.revision == *revision);
+        entry.map(|entry| entry.signers).unwrap_or_default()
+    }
+
     /// What operators have said.
     pub(super) fn orders(&self) -> &Orders {
         &self.orders

@@ -2,6 +2,8 @@
 //!
 //! One line of JSON is asked, one line is answered. The peer has to be root or the daemon's own user.
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use crate::sys::{files, users};
 use super::StatusReceiver;
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
+pub use watch::Watching;
 
 /// The socket's name in the runtime directory.
 const FILE: &str = "daemon.sock";
@@ -42,6 +45,8 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 pub enum Verb {
     /// Tell the published status, at once.
     Status,
+    /// Tell it, and again whenever it is another one, until the peer has enough.
+    Watch,
     /// Fetch a remote source and look again now, and answer after the pass.
     Reconcile,
     /// Fetch a remote source, take a revision up that waits for it, and look again.
@@ -121,6 +126,12 @@ pub struct Report {
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
+    /// Whether the host matches the file, as the page says it, and what belongs to it; told to who watches.
+    #[serde(default)]
+    pub headline: Vec<String>,
+    /// `/api/v1/events`; told to who watches.
+    #[serde(default)]
+    pub events: serde_json::Value,
 }
 
 /// A question on its way to the loop.
@@ -213,6 +224,9 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
+    if question.verb == Verb::Watch {
+        return watch::tell(stream, daemon.status).await;
+    }
     let Some(report) = daemon.report(question, users::name_of(uid)).await else {
         return;
     };
@@ -268,6 +282,8 @@ impl Report {
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
             visitors: BTreeSet::new(),
+            headline: Vec::new(),
+            events: serde_json::Value::Null,
         }
     }
 
@@ -298,6 +314,8 @@ impl Report {
             nodes: serde_json::Value::Null,
             drift: serde_json::Value::Null,
             visitors: BTreeSet::new(),
+            headline: Vec::new(),
+            events: serde_json::Value::Null,
         }
     }
 }
@@ -316,6 +334,15 @@ pub fn operator() -> Option<Visitor> {
 
 /// Asks the daemon of a runtime directory.
 pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> {
+    let silent = || SocketError::Silent { path: runtime_dir.join(FILE) };
+    let stream = asked(runtime_dir, verb).await?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).await.map_err(|_| silent())?;
+    serde_json::from_str(&answer).map_err(|_| silent())
+}
+
+/// Asks, and leaves the answer to be read.
+async fn asked(runtime_dir: &Path, verb: Verb) -> Result<UnixStream, SocketError> {
     let path = runtime_dir.join(FILE);
     let mut stream =
         UnixStream::connect(&path).await.map_err(|source| SocketError::Absent { path: path.clone(), source })?;
@@ -323,7 +350,5 @@ pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> 
     let mut line = serde_json::to_vec(&Question { verb, from: operator() }).map_err(|_| silent())?;
     line.push(b'\n');
     stream.write_all(&line).await.map_err(|_| silent())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).await.map_err(|_| silent())?;
-    serde_json::from_str(&answer).map_err(|_| silent())
+    Ok(stream)
 }

@@ -4,6 +4,7 @@ mod crash;
 mod exclusive;
 mod health;
 mod hundred;
+mod live;
 mod outage;
 mod rotate;
 mod safety;

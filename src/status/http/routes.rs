@@ -176,8 +176,11 @@ fn only_reading() -> Response {
 }
 
 fn page(context: &Context, asked: &Asked, status: &Status) -> Response {
-    let refresh = page::Refresh::asked(&asked.query);
-    let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), refresh };
+    let wanted = page::Asked::of(&asked.query);
+    if !page::has(status, &wanted) {
+        return reply::text(StatusCode::NOT_FOUND, "there is no such pool: / lists those that there are");
+    }
+    let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), asked: wanted };
     reply::html(page::render(status, &visit))
 }
 
