@@ -92,7 +92,10 @@ impl Browser {
     pub fn is_well(&mut self, url: &str) {
         assert_eq!(self.deed("violations", json!({})), json!([]));
         let told = self.deed("told", json!({}));
-        assert_eq!(told["complaints"], json!([]));
+        let complaints = told["complaints"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
+        // A browser says of every page that comes without TLS that it takes one of the headers for nothing.
+        let complaints: Vec<&str> = complaints.filter(|it| !it.contains("Cross-Origin-Opener-Policy")).collect();
+        assert_eq!(complaints, [""; 0]);
         let requests = told["requests"].as_array().unwrap();
         let others: Vec<&Value> = requests
             .iter()

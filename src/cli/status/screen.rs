@@ -72,8 +72,10 @@ fn head(report: &Report, lost: Option<&dyn Display>) -> Vec<Line> {
 fn pools(status: &Value, nodes: &Value, columns: usize) -> Vec<Line> {
     let pools: Vec<&Value> = status["pools"].as_array().into_iter().flatten().collect();
     let name_width = pools.iter().map(|pool| word(&pool["name"]).chars().count()).max().unwrap_or(0);
-    let label =
-        |pool: &Value| format!("{:name_width$}  {:>4}/{:<4}  ", word(&pool["name"]), pool["ready"], pool["desired"]);
+    let label = |pool: &Value| {
+        let (ready, desired) = (pool["ready"].to_string(), pool["desired"].to_string());
+        format!("{:name_width$}  {ready:>4}/{desired:<4}  ", word(&pool["name"]))
+    };
     let room = columns.saturating_sub(name_width + 13).max(10);
     let mut lines = Vec::new();
     for pool in pools {

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
-use super::stage::{Host, document, pids, pool};
+use super::stage::{EXITPOOL, Host, document, pids, pool};
 use crate::browser::Browser;
 
 /// How soon a reader should see that a tor has died.
@@ -30,7 +30,10 @@ async fn who_looks_sees_a_tor_die_and_come_back() {
     browser.open(&url, json!({}));
     browser.until("document.getElementById('live').textContent === 'live'");
     browser.until("document.querySelectorAll('.grid .r').length === 9");
-    let mut lines = host.exitpool("status").arg("--watch").stdout(Stdio::piped()).spawn().unwrap();
+    let runtime_dir = host.runtime_dir().display().to_string();
+    let mut watch = host.network().command(EXITPOOL);
+    watch.args(["status", "--watch", "--runtime-dir", &runtime_dir]).stdout(Stdio::piped());
+    let mut lines = watch.spawn().unwrap();
 
     let mut quickest = Duration::MAX;
     for index in 0..MOST_DEATHS {
@@ -99,7 +102,7 @@ async fn on_a_terminal(host: &Host) {
         let script = format!(
             "script -qefc 'stty cols 80 rows 24; {colours} TERM=xterm timeout --foreground --signal=INT {SECONDS} {} status \
              --watch --runtime-dir {runtime_dir}; echo ended with $?' /dev/null",
-            super::stage::EXITPOOL
+            EXITPOOL
         );
         async move { host.sh(&script).await }
     };
