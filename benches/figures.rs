@@ -85,6 +85,7 @@ impl fmt::Display for Amount {
         match self {
             Self::Time(time) => write!(f, "{time:.2?}"),
             Self::CorePercent(percent) => write!(f, "{percent:.2} % of a core"),
+            Self::Bytes(bytes) if *bytes < 1 << 20 => write!(f, "{:.1} kB", self.number() / 1000.0),
             Self::Bytes(_) => write!(f, "{:.1} MiB", self.number() / f64::from(1 << 20)),
         }
     }

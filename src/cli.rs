@@ -36,6 +36,7 @@ mod suspend;
 mod testnet_echo;
 mod token;
 mod trace;
+mod unlock;
 mod validate;
 
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ enum Verb {
     Resume(resume::Arguments),
     Rollback(rollback::Arguments),
     Rotate(rotate::Arguments),
+    Unlock(unlock::Arguments),
     History(history::Arguments),
     Trace(trace::Arguments),
     AcceptRewrite(accept_rewrite::Arguments),
@@ -196,6 +198,7 @@ impl Verb {
             Self::Resume(arguments) => resume::run(&arguments).await,
             Self::Rollback(arguments) => rollback::run(&arguments).await,
             Self::Rotate(arguments) => rotate::run(&arguments).await,
+            Self::Unlock(arguments) => unlock::run(&arguments).await,
             Self::History(arguments) => history::run(&arguments),
             Self::Trace(arguments) => trace::run(&arguments),
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,

@@ -12,6 +12,7 @@ pub mod wake;
 mod exports;
 mod fault;
 mod journal;
+mod lockouts;
 mod obey;
 mod revisions;
 mod rotating;
@@ -104,6 +105,8 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let signals = forward_signals(&wakeups, &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
 
+    let keeping = state.keep_lockouts(stop.clone());
+
     let end = pass_after_pass(&mut state, &wakeups, &mut inbox, &stop).await;
 
     stop.cancel();
@@ -111,6 +114,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         task.abort();
     }
     let _ = tokio::join!(http, socket);
+    if let Some(keeping) = keeping {
+        let _ = keeping.await;
+    }
     tracing::info!("{}", end.sentence());
     Ok(())
 }
@@ -248,7 +254,8 @@ async fn serve_http(
     tracing::info!(%address, "the status page listens");
     let (status, metrics, visitors) = (state.subscribe(), state.metrics(), state.visitors());
     let desk = Arc::new(state.desk());
-    let shared = Shared { status, metrics, visitors, desk, now: Timestamp::now };
+    let gate = state.gate();
+    let shared = Shared { status, metrics, visitors, gate, desk, now: Timestamp::now };
     Ok(tokio::spawn(http::serve(listener, shared, stop)))
 }
 

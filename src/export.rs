@@ -6,13 +6,12 @@
 //! - [`paseto`] is the protocol alone (v4.public), [`key`] its keys, [`token`] what exitpool says in a token.
 //! - [`judge`] decides whether a believed token may have what it asks for, and from where.
 //! - [`query`] reads what is asked for, [`list`] chooses the nodes and writes them in a format.
-//! - [`address`] says who asks; [`limits`] how often; [`desk`] holds what has to be remembered between two requests.
+//! - [`address`] says who asks; [`desk`] holds what has to be remembered between two requests.
 
 pub mod address;
 pub mod desk;
 pub mod judge;
 pub mod key;
-pub mod limits;
 pub mod list;
 pub mod paseto;
 pub mod query;

@@ -36,6 +36,7 @@ use jiff::Timestamp;
 
 use crate::desired::{Exports, PoolName, RateLimit, Revision};
 use crate::firewall::model::Guard;
+use crate::gate::Lockout;
 use crate::observe::Author;
 use crate::plan::Held;
 use crate::plan::step::Object;
@@ -97,6 +98,8 @@ pub struct Status {
     pub access: AccessLists,
     /// Who may download which lists; `None` while no desired state is in force.
     pub exports: Option<Arc<Exports>>,
+    /// Who is locked out of the page and the lists.
+    pub lockouts: Vec<Lockout>,
     /// Whether drift is removed or only reported.
     pub healing: Healing,
     /// The order to leave the whole host alone, where there is one.
@@ -219,6 +222,7 @@ impl Status {
             server_addresses,
             access: AccessLists::default(),
             exports: None,
+            lockouts: Vec::new(),
             healing: Healing::default(),
             suspended: None,
             suspended_pools: BTreeMap::new(),

@@ -76,8 +76,10 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         }
         Verb::Resume { pool } => resume(revisions, pool.as_ref()),
         Verb::Rollback { revision } => rollback(revisions, revision.as_deref(), by),
-        // Rotations are not the revisions' business.
-        Verb::Status | Verb::Watch | Verb::Reconcile | Verb::Rotate { .. } | Verb::Down => Ok(Vec::new()),
+        // Rotations and lockouts are not the revisions' business.
+        Verb::Status | Verb::Watch | Verb::Reconcile | Verb::Rotate { .. } | Verb::Unlock { .. } | Verb::Down => {
+            Ok(Vec::new())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,11 @@ pub enum Verb {
     Rotate {
         /// Nodes and pools; none means all.
         names: Vec<String>,
+    },
+    /// Let in again who is locked out.
+    Unlock {
+        /// The address; `None` means everybody.
+        address: Option<IpAddr>,
     },
     /// Remove everything of ours from this host, and end.
     Down,

@@ -1,17 +1,22 @@
 //! What the daemon holds between two passes: the revisions, the reconciler, the published status.
 
+mod orders;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::apply::Drivers;
 use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
 use crate::firewall::{self, Firewall};
+use crate::gate::Gate;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Plan, TakeBack};
 use crate::probe::{Prober, Target};
@@ -27,11 +32,11 @@ use crate::trial::Terms;
 use super::StatusReceiver;
 use super::exports::Trail;
 use super::journal::Journal;
-use super::obey::{self, Refused};
+use super::lockouts::{self, Keeping, Told};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
 use super::settings::Settings;
-use super::socket::{Report, Request, Verb};
+use super::socket::Report;
 use super::trying::Trying;
 use super::wake::{self, Wakeups};
 
@@ -56,6 +61,9 @@ pub(super) struct State {
     published: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     visitors: Arc<Visitors>,
+    gate: Arc<Gate>,
+    /// Who keeps its lockouts, until that begins.
+    keeping: Option<Keeping>,
     /// When everything is read anew, whatever was heard of meanwhile.
     resync_at: Instant,
 }
@@ -76,7 +84,10 @@ impl State {
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
+        let (gate, keeping) = lockouts::open(&settings.state_dir);
+        let lockouts = gate.lockouts(lockouts::now());
         let starting = Status::starting(Timestamp::now(), drivers.firewall.name(), addresses.clone());
+        let starting = Status { lockouts, ..starting };
         let metrics = Arc::new(Metrics::new());
         metrics.publish(&starting);
         let reconciler = Reconciler {
@@ -103,6 +114,8 @@ impl State {
             published: watch::Sender::new(Arc::new(starting)),
             metrics,
             visitors: Arc::default(),
+            gate,
+            keeping: Some(keeping),
             resync_at: Instant::now(),
         }
     }
@@ -125,6 +138,18 @@ impl State {
 
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
+    }
+
+    /// Who asks too often, and who is locked out.
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// Keeps the lockouts until `stop`.
+    pub(super) fn keep_lockouts(&mut self, stop: CancellationToken) -> Option<JoinHandle<()>> {
+        let told = Told { audit: self.journal.trail(), status: self.published.clone() };
+        let keeping = self.keeping.take()?;
+        Some(tokio::spawn(keeping.run(self.gate(), told, stop)))
     }
 
     /// Where lists are handed out, with this host's audit trail.
@@ -152,56 +177,6 @@ impl State {
         self.resync_at = now + desired.reconcile.resync_every;
         self.reconciler.drivers.tor.forget();
         self.reconciler.drivers.firewall.forget();
-    }
-
-    /// Takes an operator's order; the next pass does what follows from it.
-    pub(super) fn obey(&mut self, request: &Request) -> Result<Vec<String>, String> {
-        self.revisions.records.expire(Timestamp::now());
-        let published = Arc::clone(&self.published.borrow());
-        let kept = self.keep_what_is_on_trial(&request.verb);
-        let obeyed = match (obey::obey(&mut self.revisions, &published, &request.verb, &request.by), kept) {
-            (Err(Refused::NothingToConfirm), Some(kept)) => Ok(vec![kept]),
-            (Ok(said), kept) => Ok(kept.into_iter().chain(said).collect()),
-            (Err(refused), _) => Err(chain(&refused)),
-        };
-        let obeyed = match &request.verb {
-            Verb::Rotate { names } => self.rotate(names),
-            _ => obeyed,
-        };
-        if matches!(request.verb, Verb::Rollback { .. }) && obeyed.is_ok() {
-            self.rollbacks.operator += 1;
-        }
-        self.record_order(request, &obeyed);
-        obeyed
-    }
-
-    /// Takes an order to rotate; the next pass begins with it.
-    fn rotate(&mut self, names: &[String]) -> Result<Vec<String>, String> {
-        let in_force = self.revisions.in_force().cloned();
-        let suspended = in_force.as_ref().map(|it| self.revisions.records.orders().mandate(&it.revision).suspended);
-        let desired = in_force.as_ref().map(|in_force| &in_force.desired);
-        let ordered = self.rotating.order(desired, &suspended.unwrap_or_default(), names);
-        ordered.map_err(|refused| chain(&refused))
-    }
-
-    /// Keeps the change of the guard that is on trial, where that is confirmed; says so.
-    fn keep_what_is_on_trial(&mut self, verb: &Verb) -> Option<String> {
-        let Verb::Confirm { revision } = verb else { return None };
-        let in_force = &self.revisions.in_force()?.revision;
-        let is_meant = revision.as_ref().is_none_or(|name| rollout::is_named(in_force, name));
-        (is_meant && self.trying.keep()).then(|| "the change of the firewall is kept".to_owned())
-    }
-
-    fn record_order(&self, request: &Request, obeyed: &Result<Vec<String>, String>) {
-        let (sentences, result) = match obeyed {
-            Ok(said) => (said.as_slice(), "done"),
-            Err(refused) => (std::slice::from_ref(refused), "refused"),
-        };
-        for sentence in sentences {
-            tracing::info!(by = request.by, result, "order: {sentence}");
-            let revision = self.revisions.in_force().map(|in_force| in_force.revision.clone());
-            self.journal.order(&request.by, sentence, result, revision);
-        }
     }
 
     /// Reads the source, reconciles, publishes; says when to look again.
@@ -329,6 +304,7 @@ impl State {
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
             rotations: self.rotating.rotations(),
+            lockouts: &self.gate.lockouts(lockouts::now()),
             pass,
         });
         self.metrics.publish(&status);

@@ -1,18 +1,15 @@
-//! What is remembered between two requests: who asked how often, what was taken of which quota, which tokens are in
-//! use. In memory alone, and bounded: a restart forgets it.
+//! What is remembered between two requests: what was taken of which quota, which tokens are in use. In memory alone, and bounded: a restart forgets it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::limits::{Consequence, Limits, Wait};
 use super::token::Claims;
 use super::{Download, Ledger};
-use crate::desired::RateLimit;
 use crate::desired::exports::Quota;
+use crate::gate::limits::Wait;
 
 /// So many tokens in use are remembered; of more, those that expire last.
 const MOST_TOKENS: usize = 10_000;
@@ -26,7 +23,6 @@ pub struct Desk {
 
 #[derive(Debug, Default)]
 struct Seen {
-    limits: Limits,
     /// What was taken of each grant's quota; as many as there are grants with one.
     taken: HashMap<String, Taken>,
     /// When the tokens that were used expire, by their ids.
@@ -46,25 +42,9 @@ impl Desk {
         Self { ledger: Some(ledger), ..Self::default() }
     }
 
-    /// Counts a request; refuses one too many.
-    pub fn ask(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Result<(), Wait> {
-        limit.map_or(Ok(()), |limit| self.seen().limits.ask(limit, caller, now))
-    }
-
-    /// Whether a caller's token is looked at.
-    pub fn may_try(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Result<(), Wait> {
-        limit.map_or(Ok(()), |limit| self.seen().limits.may_try(limit, caller, now))
-    }
-
-    /// Counts a token that was refused.
-    pub fn refused(&self, limit: Option<&RateLimit>, caller: IpAddr, now: Instant) -> Consequence {
-        limit.map_or(Consequence::Counted, |limit| self.seen().limits.refused(limit, caller, now))
-    }
-
     /// Remembers a token that was good.
-    pub fn accepted(&self, caller: IpAddr, claims: &Claims, now: Instant) {
+    pub fn accepted(&self, claims: &Claims) {
         let mut seen = self.seen();
-        seen.limits.accepted(caller, now);
         seen.tokens.insert(claims.jti.clone(), claims.exp);
         if seen.tokens.len() > MOST_TOKENS
             && let Some(first) = seen.tokens.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| id.clone())
@@ -155,10 +135,9 @@ mod tests {
 
     #[test]
     fn tokens_in_use_are_counted_once_each_until_they_expire_or_are_revoked() {
-        let (desk, now) = (Desk::default(), Instant::now());
-        let caller = "203.0.113.9".parse().unwrap();
+        let desk = Desk::default();
         for (id, expires) in [(1, 100), (2, 200), (1, 100), (3, 300)] {
-            desk.accepted(caller, &claims(id, expires), now);
+            desk.accepted(&claims(id, expires));
         }
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         assert_eq!(desk.active_tokens(at(50), &BTreeSet::new()), 3);
@@ -169,10 +148,9 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_tokens_is_bounded() {
-        let (desk, now) = (Desk::default(), Instant::now());
-        let caller = "203.0.113.9".parse().unwrap();
+        let desk = Desk::default();
         for id in 0..MOST_TOKENS + 5 {
-            desk.accepted(caller, &claims(id, 1_000 + i64::try_from(id).unwrap()), now);
+            desk.accepted(&claims(id, 1_000 + i64::try_from(id).unwrap()));
         }
         assert_eq!(desk.active_tokens(Timestamp::UNIX_EPOCH, &BTreeSet::new()), MOST_TOKENS);
         assert!(!desk.seen().tokens.contains_key("token-0"));

@@ -4,10 +4,11 @@
 //! the published status. GET and HEAD are the only methods. Who may ask is checked here as well as in the firewall.
 //! A list that is downloaded is counted, and written down; that is all that a request leaves behind.
 //!
-//! This file accepts connections and keeps them within bounds; `routes` answers, `access` says who may ask,
-//! `exports` hands out lists, `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! This file accepts connections and keeps them within bounds; `routes` answers, `door` lets in, `access` says who
+//! may ask, `exports` hands out lists, `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
+mod door;
 mod events;
 mod exports;
 mod reply;
@@ -16,7 +17,7 @@ mod routes;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::Service as _;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Metrics, Status, Visitors};
 use crate::export::Desk;
+use crate::gate::{Gate, Now};
 
 /// What the server reads.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who has read here lately.
     pub visitors: Arc<Visitors>,
+    /// Who asks too often, and who is locked out.
+    pub gate: Arc<Gate>,
     /// Where lists are handed out.
     pub desk: Arc<Desk>,
     /// The clock.
@@ -86,6 +90,12 @@ struct Context {
     shared: Shared,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
+}
+
+impl Context {
+    fn now(&self) -> Now {
+        Now { at: (self.shared.now)(), clock: Instant::now() }
+    }
 }
 
 /// Serves until `stop` is cancelled; then open requests have two seconds, and streams of events end at once.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{Reason, Status};
 use crate::desired::{Desired, InstanceName, PoolName, Revision};
 use crate::error::Kind;
+use crate::gate::Lockout;
 use crate::health::{Finding, Incident, Probes};
 use crate::observe::{Author, Observed};
 use crate::plan::step::Object;
@@ -52,6 +53,8 @@ pub struct Inputs<'a> {
     pub suspended: Option<&'a Suspension>,
     /// The orders to leave a pool alone.
     pub suspended_pools: &'a BTreeMap<PoolName, Suspension>,
+    /// Who is locked out of the page and the lists.
+    pub lockouts: &'a [Lockout],
     /// How often something was taken back since the daemon started.
     pub rollbacks: Rollbacks,
     /// When nodes have rotated.

@@ -97,7 +97,7 @@ impl Metrics {
         RequestTimer { series: &self.series, method, endpoint, begun: Instant::now(), status: 500 }
     }
 
-    /// Counts a request for a list.
+    /// Counts a token or a sign-in.
     pub fn attempted(&self, attempt: Attempt) {
         self.series.auth_attempts_total.with_label_values(&[attempt.label()]).inc();
     }
@@ -110,6 +110,12 @@ impl Metrics {
     /// Says how many export tokens are in use.
     pub fn tokens_in_use(&self, tokens: usize) {
         self.series.export_tokens_active.set(count(tokens));
+    }
+
+    /// Says how many addresses are locked out, and how often one was since the start.
+    pub fn locked_out(&self, now: usize, so_far: u64) {
+        self.series.locked_out_addresses.set(count(now));
+        raise(&self.series.lockouts_total, so_far);
     }
 
     /// Writes every series in Prometheus' text format; what the daemon does now is told as of `now`.

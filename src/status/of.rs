@@ -41,6 +41,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         server_addresses: inputs.server_addresses.to_vec(),
         access: inputs.desired.map(|desired| lists(&desired.access, inputs.plan)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
+        lockouts: inputs.lockouts.to_vec(),
         healing: match reconcile.self_heal {
             SelfHeal::On => Healing::Removes,
             SelfHeal::Report => Healing::Reports,

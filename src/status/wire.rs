@@ -5,6 +5,7 @@
 
 mod drift;
 mod exits;
+mod lockout;
 mod openapi;
 mod orders;
 mod probe;
@@ -25,6 +26,7 @@ use super::{Condition, Status};
 use crate::plan::step::Object;
 pub use drift::{AuthorDocument, DriftDocument, DriftItemDocument, FightDocument, RepairDocument};
 pub use exits::{ExitDocument, RotationDocument};
+pub use lockout::LockoutDocument;
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
@@ -51,6 +53,9 @@ pub struct StatusDocument {
     pub pools: Vec<PoolDocument>,
     /// The firewall.
     pub firewall: FirewallDocument,
+    /// Who is locked out of the page and the lists.
+    #[serde(default)]
+    pub lockouts: Vec<LockoutDocument>,
     /// This host.
     pub server: ServerDocument,
     /// Who asks; null where that is no network address.
@@ -220,6 +225,7 @@ impl StatusDocument {
                 in_sync: known(status.firewall.in_sync),
                 changed_by: status.firewall.changed_by.as_ref().map(AuthorDocument::from),
             },
+            lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),

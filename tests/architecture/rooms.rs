@@ -8,13 +8,15 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 32] = [
+const ROOMS: [(&str, &[&str]); 33] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
+    // Who may ask how often, and who is locked out.
+    ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
-    ("export", &["desired"]),
+    ("export", &["desired", "gate"]),
     // The pure halves of tor and firewall: what is wanted, as values.
     ("tor::layout", &["desired"]),
     ("tor::geoip", &["desired"]),
@@ -47,7 +49,19 @@ const ROOMS: [(&str, &[&str]); 32] = [
     ("apply", &["error", "plan", "tor", "firewall::model", "firewall", "trial"]),
     (
         "status",
-        &["error", "sys", "desired", "export", "observe", "plan", "health", "rollout", "rotation", "firewall::model"],
+        &[
+            "error",
+            "sys",
+            "desired",
+            "gate",
+            "export",
+            "observe",
+            "plan",
+            "health",
+            "rollout",
+            "rotation",
+            "firewall::model",
+        ],
     ),
     // A request of our own through a node.
     ("probe", &["error", "desired", "health"]),
@@ -78,6 +92,7 @@ const ROOMS: [(&str, &[&str]); 32] = [
             "error",
             "sys",
             "desired",
+            "gate",
             "export",
             "observe",
             "plan",
@@ -141,9 +156,10 @@ const ROOMS: [(&str, &[&str]); 32] = [
 ];
 
 /// Pure rooms: the same input gives the same output, and nothing happens.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "desired",
     "export",
+    "gate",
     "firewall::model",
     "health",
     "observe",

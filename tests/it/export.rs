@@ -3,4 +3,5 @@
 mod consumer;
 mod daemon;
 mod keys;
+mod lockouts;
 mod network;

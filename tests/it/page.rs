@@ -46,6 +46,7 @@ impl Served {
             status: receiver,
             metrics: Arc::clone(&metrics),
             visitors: Arc::default(),
+            gate: Arc::default(),
             desk: Arc::default(),
             now: noon,
         };

@@ -53,7 +53,8 @@ async fn inside_a_namespace() {
     for path in ["/", "/healthz", "/metrics", "/api/v1/status", "/api/v1/events"] {
         let refused = ask("10.77.0.2", served.address, path).await;
         assert!(refused.starts_with("HTTP/1.1 403 "), "{path}: {refused}");
-        assert!(refused.ends_with("10.77.0.2 may not see this: access.panel does not have it\n"), "{path}: {refused}");
+        assert!(refused.contains("10.77.0.2 may not see this: access.panel does not have it"), "{path}: {refused}");
+        assert!(refused.contains("content-type: application/problem+json"), "{path}: {refused}");
     }
     let listed = ask("10.77.0.3", served.address, "/api/v1/status").await;
     assert!(listed.contains(r#""client":{"address":"10.77.0.3","whitelisted":true}"#), "{listed}");

@@ -156,6 +156,7 @@ impl World {
             suspended_pools: &self.suspended_pools,
             rollbacks: Default::default(),
             rotations: &self.rotations,
+            lockouts: &[],
             pass: self.pass.as_ref(),
         }
     }

@@ -17,11 +17,11 @@ use crate::desired::names::hex;
 use crate::export::address::caller;
 use crate::export::judge::{self, Permit};
 use crate::export::key::PublicKey;
-use crate::export::limits::{Consequence, Wait};
 use crate::export::list::{self, Entry, Host, List};
 use crate::export::query::{self, Query};
 use crate::export::token::{self, Claims};
 use crate::export::{Attempt, Download, ExportFormat};
+use crate::gate::limits::{Consequence, Wait};
 use crate::status::metrics::Method;
 use crate::status::{NodeState, NodeStatus, Status};
 use crate::sys::random;
@@ -93,7 +93,7 @@ impl Request<'_> {
     /// What the token says that is shown, if a trusted key has signed it.
     fn believed(&self, exports: &Exports) -> Result<Claims, Refusal> {
         let limit = self.status.access.rate_limit.as_ref();
-        self.desk().may_try(limit, self.caller(), self.now).map_err(Refusal::locked_out)?;
+        self.gate().may_try(limit, self.caller(), self.context.now()).map_err(Refusal::locked_out)?;
         let authorization = access::values(&self.asked.headers, header::AUTHORIZATION);
         let shown =
             query::token(&self.asked.query, &authorization).map_err(|error| Refusal::unclear(error.to_string()))?;
@@ -106,7 +106,8 @@ impl Request<'_> {
         let (now, address) = ((self.context.shared.now)(), self.asked.peer.address);
         let asked = judge::Asked { now, address, format: self.format, pools: &query.pools };
         let permit = judge::judge(exports, claims, &asked).map_err(|refusal| Refusal::judged(&refusal))?;
-        self.desk().accepted(self.caller(), claims, self.now);
+        self.gate().passed(self.caller(), self.context.now());
+        self.desk().accepted(claims);
         Ok(permit)
     }
 
@@ -168,13 +169,17 @@ impl Request<'_> {
     /// Holds a refused token against whoever has shown it.
     fn hold_against(&self) {
         let limit = self.status.access.rate_limit.as_ref();
-        if self.desk().refused(limit, self.caller(), self.now) == Consequence::LockedOut {
-            tracing::warn!(address = %self.caller(), "too many export tokens were refused: locked out for access.rate_limit.lockout_for");
+        if self.gate().failed(limit, self.caller(), self.context.now()) == Consequence::LockedOut {
+            tracing::warn!(address = %self.caller(), "too many export tokens were refused: locked out for access.rate_limit.lockout_for, or until `exitpool unlock`");
         }
     }
 
     fn desk(&self) -> &crate::export::Desk {
         &self.context.shared.desk
+    }
+
+    fn gate(&self) -> &crate::gate::Gate {
+        &self.context.shared.gate
     }
 
     fn caller(&self) -> IpAddr {
@@ -218,7 +223,7 @@ impl Refusal {
     }
 
     fn locked_out(wait: Wait) -> Self {
-        let detail = "too many tokens from this address were refused";
+        let detail = "this address is locked out: too many tokens or passwords from it were refused";
         Self::new(Attempt::Limited, StatusCode::TOO_MANY_REQUESTS, detail).after(wait)
     }
 

@@ -8,8 +8,8 @@ use warp::reply::Response;
 
 use crate::desired::names::hex;
 use crate::export::Attempt;
-use crate::export::limits::Wait;
 use crate::export::wire::ProblemDocument;
+use crate::gate::limits::Wait;
 use crate::status::page;
 
 /// So many bytes of a digest tell two documents apart.

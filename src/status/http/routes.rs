@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method as HttpMethod, StatusCode};
@@ -11,10 +11,7 @@ use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
-use super::{Context, Peer, access, events, exports, reply};
-use crate::export::address::caller;
-use crate::export::limits::Wait;
-use crate::observe::{Door, Visitor};
+use super::{Context, Peer, door, events, exports, reply};
 use crate::status::metrics::{Endpoint, Method};
 use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument, openapi};
 use crate::status::{Activity, Status, page};
@@ -92,47 +89,7 @@ fn counted(context: &Context, mut asked: Asked) -> Response {
 
 fn answer(context: &Context, asked: &mut Asked) -> Response {
     let status = Arc::clone(&context.shared.status.borrow());
-    match access::client(&status, &asked.peer, &asked.headers) {
-        Ok(address) => asked.peer.address = address,
-        Err(error) => return reply::problem(StatusCode::BAD_REQUEST, "forwarding", error.to_string()),
-    }
-    if let Err(wait) = may_ask(context, asked, &status) {
-        return reply::too_many(wait, "too many requests came from this address within a minute".to_owned());
-    }
-    if let Some(refused) = refusal(&status, asked) {
-        return refused;
-    }
-    remember(context, asked, &status);
-    read(context, asked, &status)
-}
-
-/// Remembers who reads the page from outside, as the guard knows them: who is behind a proxy comes in with it.
-fn remember(context: &Context, asked: &Asked, status: &Status) {
-    let connection = Peer { address: asked.peer.connected, ..asked.peer };
-    if access::allows(status, &asked.peer) && !access::is_this_host(status, &connection) {
-        let visitor = Visitor { address: connection.address, door: Door::Panel };
-        context.shared.visitors.saw(visitor, (context.shared.now)());
-    }
-}
-
-/// Counts a request against `access.rate_limit`. This host may ask for all but lists as often as it likes.
-fn may_ask(context: &Context, asked: &Asked, status: &Status) -> Result<(), Wait> {
-    if asked.room == Room::Page && access::is_this_host(status, &asked.peer) {
-        return Ok(());
-    }
-    context.shared.desk.ask(status.access.rate_limit.as_ref(), caller(asked.peer.address), Instant::now())
-}
-
-/// The refusal of a peer that may not ask for this.
-fn refusal(status: &Status, asked: &Asked) -> Option<Response> {
-    if access::allows(status, &asked.peer) {
-        return None;
-    }
-    match asked.room {
-        Room::Lists if access::allows_exports(status, &asked.peer) => None,
-        Room::Lists => Some(exports::refused(&asked.peer)),
-        Room::Page => Some(refused(&asked.peer)),
-    }
+    door::refusal(context, asked, &status).unwrap_or_else(|| read(context, asked, &status))
 }
 
 /// Answers whoever may ask.
@@ -141,7 +98,7 @@ fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
         return exports::no_such_format();
     }
     if asked.endpoint == Endpoint::Other {
-        return reply::text(StatusCode::NOT_FOUND, "there is nothing here");
+        return reply::problem(StatusCode::NOT_FOUND, "not_found", "there is nothing here".to_owned());
     }
     if asked.method == Method::Other {
         return only_reading();
@@ -160,17 +117,9 @@ fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
     }
 }
 
-/// Says to whom it refuses, so that they know what to ask their operator for.
-fn refused(peer: &Peer) -> Response {
-    let line = format!("{} may not see this: access.panel does not have it", peer.address);
-    let mut response = reply::text(StatusCode::FORBIDDEN, &line);
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
 fn only_reading() -> Response {
-    let line = "this can only be read: GET or HEAD. `exitpool` on the host, and commits, change things";
-    let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, line);
+    let detail = "this can only be read: GET or HEAD. `exitpool` on the host, and commits, change things";
+    let mut response = reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail.to_owned());
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
@@ -211,6 +160,8 @@ fn metrics(context: &Context, status: &Status) -> Response {
     let none = BTreeSet::new();
     let revoked = status.exports.as_ref().map_or(&none, |exports| &exports.revoked);
     context.shared.metrics.tokens_in_use(context.shared.desk.active_tokens(now, revoked));
+    let gate = &context.shared.gate;
+    context.shared.metrics.locked_out(gate.lockouts(context.now()).len(), gate.lockouts_so_far());
     let text = context.shared.metrics.text(status.activity, now);
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
@@ -224,7 +175,8 @@ fn events(context: &Context, asked: &Asked, status: &Status) -> Response {
         return reply::body(StatusCode::OK, "text/event-stream", String::new());
     }
     let Ok(slot) = Arc::clone(&context.streams).try_acquire_owned() else {
-        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open: try again later");
+        let detail = "too many streams are open: try again later".to_owned();
+        return reply::problem(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
     };
     let stream = events::stream(events::Subscription {
         status: context.shared.status.clone(),

@@ -45,6 +45,7 @@ impl Server {
             status: receiver,
             metrics: Arc::clone(&metrics),
             visitors: Arc::default(),
+            gate: Arc::default(),
             desk: Arc::default(),
             now: noon,
         };
@@ -395,8 +396,14 @@ async fn requests_are_counted_by_route_and_answer() {
 #[tokio::test]
 async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
     let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
-    let shared =
-        Shared { status, metrics: Arc::new(Metrics::new()), visitors: Arc::default(), desk: Arc::default(), now: noon };
+    let shared = Shared {
+        status,
+        metrics: Arc::new(Metrics::new()),
+        visitors: Arc::default(),
+        gate: Arc::default(),
+        desk: Arc::default(),
+        now: noon,
+    };
     let streams = Arc::new(Semaphore::new(1));
     let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
@@ -420,8 +427,14 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     access.trusted_proxies = ["127.0.0.1/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()].into();
     let (_sender, status) = watch::channel(Arc::new(world.status()));
     let visitors = Arc::new(Visitors::default());
-    let shared =
-        Shared { status, metrics: Arc::default(), visitors: Arc::clone(&visitors), desk: Arc::default(), now: noon };
+    let shared = Shared {
+        status,
+        metrics: Arc::default(),
+        visitors: Arc::clone(&visitors),
+        gate: Arc::default(),
+        desk: Arc::default(),
+        now: noon,
+    };
     let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let mut seen = Vec::new();
@@ -555,6 +568,7 @@ mod lists {
             status,
             metrics: Arc::new(Metrics::new()),
             visitors: Arc::default(),
+            gate: Arc::default(),
             desk: Arc::default(),
             now: noon,
         };

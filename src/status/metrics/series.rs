@@ -1,7 +1,7 @@
 //! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
 use crate::export::{Attempt, ExportFormat};
@@ -21,7 +21,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 26] = [
+const HELP: [(&str, &str); 28] = [
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -35,7 +35,12 @@ const HELP: [(&str, &str); 26] = [
         "api_request_duration_seconds",
         "How long it took to answer an HTTP request; a stream of events is answered when it begins.",
     ),
-    ("auth_attempts_total", "Requests for lists, by what became of them: `accepted`, or why not."),
+    ("auth_attempts_total", "Tokens and sign-ins, by what became of them: `accepted`, or why not."),
+    (
+        "exitpool_lockouts_total",
+        "Times that an address was locked out: too many of its tokens or passwords were refused.",
+    ),
+    ("exitpool_locked_out_addresses", "Addresses that are locked out now; the status says which."),
     (
         "export_tokens_active",
         "Export tokens that were used since the daemon started, have not expired and are not revoked.",
@@ -91,6 +96,8 @@ pub(super) struct Series {
     pub(super) api_requests_total: IntCounterVec,
     pub(super) api_request_duration_seconds: Histogram,
     pub(super) auth_attempts_total: IntCounterVec,
+    pub(super) lockouts_total: IntCounter,
+    pub(super) locked_out_addresses: IntGauge,
     pub(super) export_tokens_active: IntGauge,
     pub(super) export_downloads_total: IntCounterVec,
     pub(super) last_reload_successful: IntGauge,
@@ -123,6 +130,8 @@ impl Series {
             api_requests_total: counters("api_requests_total", &["method", "endpoint", "status"]),
             api_request_duration_seconds: histogram("api_request_duration_seconds", &REQUEST_SECONDS),
             auth_attempts_total: counters("auth_attempts_total", &["result"]),
+            lockouts_total: counter("exitpool_lockouts_total"),
+            locked_out_addresses: gauge("exitpool_locked_out_addresses"),
             export_tokens_active: gauge("export_tokens_active"),
             export_downloads_total: counters("export_downloads_total", &["format"]),
             last_reload_successful: gauge("exitpool_config_last_reload_successful"),
@@ -205,7 +214,13 @@ impl Series {
             &self.firewall_apply_total,
             &self.alerts_sent_total,
         ];
-        let gauges = [&self.nodes_total, &self.nodes_up, &self.export_tokens_active, &self.last_reload_successful];
+        let gauges = [
+            &self.nodes_total,
+            &self.nodes_up,
+            &self.locked_out_addresses,
+            &self.export_tokens_active,
+            &self.last_reload_successful,
+        ];
         let labelled = [
             &self.node_latency_ms,
             &self.condition,
@@ -218,6 +233,7 @@ impl Series {
             [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
         let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];
         let mut all = boxed("counter", &counters);
+        all.extend(boxed("counter", &[&self.lockouts_total]));
         all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &labelled));
         all.extend(boxed("gauge", &seconds));
@@ -249,6 +265,10 @@ const WELL_FORMED: &str = "names and labels are literals, and a test makes them 
 
 fn help(name: &str) -> &'static str {
     HELP.iter().find(|(other, _)| *other == name).map(|(_, help)| *help).expect(WELL_FORMED)
+}
+
+fn counter(name: &str) -> IntCounter {
+    IntCounter::new(name, help(name)).expect(WELL_FORMED)
 }
 
 fn gauge(name: &str) -> IntGauge {

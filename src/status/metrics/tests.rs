@@ -46,7 +46,7 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_reconcile_duration_seconds exitpool_reconcile_total exitpool_condition exitpool_drifted_resources \
         exitpool_drift_detected_total exitpool_source_last_success_timestamp_seconds exitpool_source_rejected_total \
         exitpool_rollback_total exitpool_firewall_apply_total exitpool_alerts_sent_total exitpool_unfinished_work_seconds \
-        exitpool_held_steps exitpool_contested_resources exitpool_build_info";
+        exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps exitpool_contested_resources exitpool_build_info";
     let text = Metrics::new().text(Activity::Idle, noon());
     for name in promised.split_ascii_whitespace() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");

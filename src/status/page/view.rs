@@ -21,6 +21,9 @@ use nodes::{Nodes, Pools};
 use places::Places;
 use warning::Warning;
 
+/// How many of those who are locked out are named.
+const LOCKOUTS_SHOWN: usize = 3;
+
 /// The whole page.
 #[derive(Debug, Serialize)]
 pub(super) struct View {
@@ -194,6 +197,7 @@ fn facts(status: &Status, visit: &Visit) -> Vec<Fact> {
     facts.push(text("In force since", since));
     facts.push(text("Last pass", last_pass(status, visit)));
     facts.push(text("Daemon started", age(status.started, visit.now)));
+    facts.extend(locked_out(status, visit).map(|who| text("Locked out", who)));
     facts
 }
 
@@ -204,6 +208,15 @@ fn signed_by(status: &Status) -> String {
         Signatures::Required if status.revision.is_none() => "nobody yet".to_owned(),
         Signatures::Required => "taken by hand, or pinned".to_owned(),
     }
+}
+
+/// Who is locked out; of many, those who came first by address, and how many more.
+fn locked_out(status: &Status, visit: &Visit) -> Option<String> {
+    let lockouts: Vec<_> = status.lockouts.iter().filter(|lockout| lockout.until > visit.now).collect();
+    let (shown, more) = lockouts.split_at(lockouts.len().min(LOCKOUTS_SHOWN));
+    let more = (!more.is_empty()).then(|| format!("{} more", more.len()));
+    let shown: Vec<String> = shown.iter().map(ToString::to_string).chain(more).collect();
+    (!shown.is_empty()).then(|| format!("{}: `exitpool unlock` lets in again", shown.join(", ")))
 }
 
 fn last_pass(status: &Status, visit: &Visit) -> String {

@@ -92,14 +92,12 @@ fn json_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Vec<(&'static str,
 }
 
 fn response(endpoint: Endpoint, status: &str, told: &Told, generator: &mut SchemaGenerator) -> Value {
-    let is_a_problem = matches!(endpoint, Endpoint::Export(_)) || ["400", "429"].contains(&status);
+    let is_of_health = matches!(endpoint, Endpoint::Healthz | Endpoint::Readyz) && status == "503";
     let content: Vec<(&str, Value)> = match status {
         "200" => told.content.iter().map(|(kind, schema)| (*kind, schema.clone().unwrap_or(json!({})))).collect(),
         "304" => Vec::new(),
-        _ if is_a_problem => {
-            vec![("application/problem+json", generator.subschema_for::<ProblemDocument>().to_value())]
-        }
-        _ => vec![("text/plain; charset=utf-8", json!({}))],
+        _ if is_of_health => vec![("text/plain; charset=utf-8", json!({}))],
+        _ => vec![("application/problem+json", generator.subschema_for::<ProblemDocument>().to_value())],
     };
     let content: Map<String, Value> =
         content.into_iter().map(|(kind, schema)| (kind.to_owned(), json!({"schema": schema}))).collect();

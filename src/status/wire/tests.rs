@@ -43,6 +43,7 @@ fn the_status_document_has_the_promised_fields() {
         "offered": null,
         "suspensions": [],
         "held": [],
+        "lockouts": [],
         "pools": [{"name": "eu", "desired": 2, "ready": 2}, {"name": "us", "desired": 1, "ready": 1}],
         "firewall": {"driver": "nftables", "in_sync": true, "changed_by": null},
         "server": {"addresses": ["192.0.2.10", "2001:db8:1::10"]},

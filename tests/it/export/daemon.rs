@@ -12,15 +12,15 @@ use crate::remotes::host::Host;
 const FORMATS: [&str; 6] = ["txt", "csv", "json", "proxychains", "pac", "curl"];
 
 /// A host without a Tor network: its nodes are there and not ready.
-struct Exporting {
-    host: Host,
-    desk: Desk,
+pub struct Exporting {
+    pub host: Host,
+    pub desk: Desk,
     key: String,
 }
 
 impl Exporting {
     /// Starts a daemon on all addresses, with a grant `crawler`; `None` where that cannot be.
-    async fn start() -> Option<Self> {
+    pub async fn start() -> Option<Self> {
         let mut host = Host::new()?;
         let desk = Desk::new();
         let key = desk.keygen("key");
@@ -35,8 +35,15 @@ impl Exporting {
         Some(exporting)
     }
 
+    /// Stops the daemon and starts it again.
+    pub fn restart(&mut self) {
+        self.host.stop();
+        let served = self.host.kit.at("served/pool.git").display().to_string();
+        self.host.start_believing(&served, &["--poll-every", "1s"]);
+    }
+
     /// Commits what `access` and `exports` say, and waits until it is in force.
-    async fn commit(&mut self, access: &str, exports: &str) {
+    pub async fn commit(&mut self, access: &str, exports: &str) {
         let document = format!(
             "version: 1\nfirewall: {{driver: none}}\npools:\n\
              \x20 - {{name: us, size: 2, countries: [us], socks_port: 30000}}\n\
@@ -60,11 +67,11 @@ impl Exporting {
 }
 
 /// A grant for the pool `us`, with more fields.
-fn crawler(more: &str) -> String {
+pub fn crawler(more: &str) -> String {
     format!("  grants: [{{name: crawler, pools: [us], max_ttl: 2h{more}}}]")
 }
 
-fn refused(status: u16, reason: &str) -> (u16, String) {
+pub fn refused(status: u16, reason: &str) -> (u16, String) {
     (status, reason.to_owned())
 }
 

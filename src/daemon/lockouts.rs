@@ -1,0 +1,221 @@
+//! Who is locked out, kept over a restart: a small file in the state directory, written when the lockouts change and at
+//! no other time. Whoever asks over the network has it written at most once a second, and with so many rows of the
+//! audit trail each time; what is in it is bounded by the gate. docs/adr/0021 says why a request may do this at all.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, Record};
+use crate::export::address::caller;
+use crate::gate::{Gate, Keeper, Lockout, Now};
+use crate::status::Status;
+use crate::sys::files;
+
+/// The file's name in the state directory.
+const FILE: &str = "lockouts.json";
+/// The version of what is in it.
+const VERSION: u32 = 1;
+/// A file that is longer was not written here.
+const LONGEST_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// How long to wait between two writes.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many new lockouts are rows of the audit trail at each write; the others are counted in one.
+const MOST_ROWS: usize = 10;
+
+/// What is in the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    lockouts: Vec<Lockout>,
+}
+
+/// Who keeps the lockouts.
+pub(super) struct Keeping {
+    path: PathBuf,
+    changed: Arc<Notify>,
+    /// What was known last.
+    known: Vec<Lockout>,
+}
+
+/// Where changes are told.
+pub(super) struct Told {
+    pub(super) audit: Option<Arc<Audit>>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+}
+
+#[derive(Debug)]
+struct Bell(Arc<Notify>);
+
+impl Keeper for Bell {
+    fn changed(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// The time, as the gate has it.
+pub(super) fn now() -> Now {
+    Now { at: Timestamp::now(), clock: Instant::now() }
+}
+
+/// Makes the gate, with the lockouts of before.
+pub(super) fn open(state_dir: &Path) -> (Arc<Gate>, Keeping) {
+    let path = state_dir.join(FILE);
+    let known = read(&path).unwrap_or_else(|why| {
+        tracing::warn!(path = %path.display(), why, "the lockouts of before are forgotten");
+        Vec::new()
+    });
+    let changed = Arc::new(Notify::new());
+    let gate = Gate::kept_by(Box::new(Bell(Arc::clone(&changed))), &known, now());
+    (Arc::new(gate), Keeping { path, changed, known })
+}
+
+fn read(path: &Path) -> Result<Vec<Lockout>, String> {
+    let length = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    };
+    if length > LONGEST_FILE_BYTES {
+        return Err(format!("it has more than {LONGEST_FILE_BYTES} bytes"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if kept.version != VERSION {
+        return Err(format!("its version is {}, and this exitpool knows {VERSION}", kept.version));
+    }
+    Ok(kept.lockouts)
+}
+
+/// Lets an address in again, or all, as an operator says.
+pub(super) fn unlock(gate: &Gate, address: Option<IpAddr>) -> Result<Vec<String>, String> {
+    let unlocked = gate.unlock(address.map(caller), now());
+    if let Some(address) = address.filter(|_| unlocked.is_empty()) {
+        let others: Vec<String> = gate.lockouts(now()).iter().map(ToString::to_string).collect();
+        let others = if others.is_empty() { "nobody is".to_owned() } else { format!("who is: {}", others.join(", ")) };
+        return Err(format!("{address} is not locked out; {others}"));
+    }
+    let mut said: Vec<String> = unlocked.iter().map(|lockout| format!("{} is let in again", lockout.address)).collect();
+    if said.is_empty() {
+        said.push("nobody was locked out".to_owned());
+    }
+    Ok(said)
+}
+
+impl Keeping {
+    /// Writes the lockouts whenever they have changed, until `stop`; then what has changed and is not written yet.
+    pub(super) async fn run(mut self, gate: Arc<Gate>, told: Told, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = stop.cancelled() => break,
+            }
+            self.follow(&gate, &told);
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        if gate.lockouts(now()).iter().any(|lockout| !self.known.contains(lockout)) {
+            self.follow(&gate, &told);
+        }
+    }
+
+    fn follow(&mut self, gate: &Gate, told: &Told) {
+        let lockouts = gate.lockouts(now());
+        let new: Vec<&Lockout> = lockouts.iter().filter(|lockout| !self.known.contains(lockout)).collect();
+        told.record(&new);
+        told.status.send_modify(|status| {
+            *status = Arc::new(Status { lockouts: lockouts.clone(), ..Status::clone(status) });
+        });
+        if let Err(error) = self.write(&lockouts) {
+            tracing::error!(%error, path = %self.path.display(), "a restart would let in who is locked out");
+        }
+        self.known = lockouts;
+    }
+
+    fn write(&self, lockouts: &[Lockout]) -> std::io::Result<()> {
+        let kept = Kept { version: VERSION, lockouts: lockouts.to_vec() };
+        files::write_atomically(&self.path, &serde_json::to_vec(&kept)?)
+    }
+}
+
+impl Told {
+    /// Writes new lockouts into the audit trail.
+    fn record(&self, new: &[&Lockout]) {
+        let Some(audit) = &self.audit else { return };
+        let revision = self.status.borrow().revision.clone();
+        let row = |object: String, action: String| {
+            audit.append(Record {
+                at: Timestamp::now(),
+                revision: revision.clone(),
+                object,
+                action,
+                cause: "too many tokens or passwords were refused".to_owned(),
+                result: "done".to_owned(),
+            });
+        };
+        for lockout in new.iter().take(MOST_ROWS) {
+            row(format!("address {}", lockout.address), format!("{lockout} is locked out"));
+        }
+        if let Some(more) = new.len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
+            row("host".to_owned(), format!("{more} more addresses are locked out"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::RateLimit;
+
+    const LIMIT: RateLimit =
+        RateLimit { per_minute: 60, failed_per_minute: 5, lockout_after: 1, lockout_for: Duration::from_secs(900) };
+
+    fn told() -> Told {
+        let status = Status::starting(Timestamp::now(), "none", Vec::new());
+        Told { audit: None, status: watch::Sender::new(Arc::new(status)) }
+    }
+
+    #[tokio::test]
+    async fn the_file_is_written_when_somebody_is_locked_out_and_at_no_other_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (gate, keeping) = open(directory.path());
+        let (told, stop, file) = (told(), CancellationToken::new(), directory.path().join(FILE));
+        let mut published = told.status.subscribe();
+        let task = tokio::spawn(keeping.run(Arc::clone(&gate), told, stop.clone()));
+        let caller = "203.0.113.9".parse().unwrap();
+        gate.ask(Some(&LIMIT), caller, now()).unwrap();
+        tokio::task::yield_now().await;
+        assert!(!file.exists());
+        gate.failed(Some(&LIMIT), caller, now());
+        published.changed().await.unwrap();
+        let lockouts = published.borrow_and_update().lockouts.clone();
+        assert_eq!(lockouts.iter().map(|lockout| lockout.address).collect::<Vec<_>>(), [caller]);
+        // The second one comes within the pause, and is written at the stop at the latest.
+        gate.failed(Some(&LIMIT), "2001:db8::".parse().unwrap(), now());
+        stop.cancel();
+        task.await.unwrap();
+        let (next, _) = open(directory.path());
+        assert_eq!(next.lockouts(now()).len(), 2);
+        assert!(next.is_open_to(caller, now()).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_locks_nobody_out_and_stops_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        for damaged in
+            ["", "{", "{\"version\":2,\"lockouts\":[]}", "{\"version\":1,\"lockouts\":[{\"address\":\"x\"}]}"]
+        {
+            std::fs::write(directory.path().join(FILE), damaged).unwrap();
+            assert!(read(&directory.path().join(FILE)).is_err(), "{damaged}");
+            assert!(open(directory.path()).0.lockouts(now()).is_empty());
+        }
+    }
+}
