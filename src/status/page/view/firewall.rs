@@ -75,7 +75,7 @@ fn who(list: &[ipnet::IpNet]) -> String {
     let shown = listed(list.iter().take(NETWORKS_SHOWN), ", ");
     match list.len() {
         0 => "nobody but this host".to_owned(),
-        ..=NETWORKS_SHOWN => shown,
+        1..=NETWORKS_SHOWN => shown,
         more => format!("{shown}, and {} more", more - NETWORKS_SHOWN),
     }
 }
