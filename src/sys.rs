@@ -1,4 +1,5 @@
-//! Doors to the operating system: commands, files, addresses, the clock, namespaces, the service manager.
+//! Doors to the operating system: commands, files, addresses, the clock, namespaces, the service manager, and
+//! what this process takes of it all.
 
 pub mod addresses;
 pub mod clock;
@@ -7,4 +8,5 @@ pub mod files;
 pub mod netns;
 pub mod notify;
 pub mod random;
+pub mod usage;
 pub mod users;

@@ -8,7 +8,7 @@ use std::fmt;
 use crate::desired::{Country, PoolName};
 
 /// The longest seed.
-const MAX_SEED_BYTES: usize = 64;
+pub const MAX_SEED_BYTES: usize = 64;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -99,6 +99,9 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 impl Query {
+    /// The largest number of nodes that can be asked for; no host has as many.
+    pub const MAX_LIMIT: usize = 100_000;
+
     /// Reads a query, as in `pool=eu&country=de,nl&limit=5&shuffle=true`.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         let mut query = Self::default();
@@ -128,8 +131,8 @@ impl Query {
                 }
             }
             "limit" => {
-                let number = value.parse().ok().filter(|number| *number > 0);
-                self.limit = Some(number.ok_or_else(|| wrong("write a number from 1"))?);
+                let number = value.parse().ok().filter(|number| (1..=Self::MAX_LIMIT).contains(number));
+                self.limit = Some(number.ok_or_else(|| wrong("write a number from 1 to 100000"))?);
             }
             "shuffle" => self.order = order(value).ok_or_else(|| wrong("write `true`, or a seed of your own"))?,
             _ => {

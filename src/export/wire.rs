@@ -57,6 +57,18 @@ pub struct ProblemDocument {
     pub detail: String,
     /// Which problem it is, in one word of a closed list.
     pub reason: String,
+    /// What is wrong with which parameter of the request, where that is the problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<MisuseDocument>,
+}
+
+/// What is wrong with a parameter of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MisuseDocument {
+    /// The parameter.
+    pub parameter: String,
+    /// What is wrong with it, and what is allowed.
+    pub detail: String,
 }
 
 impl From<&List> for ListDocument {

@@ -55,6 +55,9 @@ pub enum About {
 }
 
 impl Severity {
+    /// All severities.
+    pub const ALL: [Self; 2] = [Self::Info, Self::Error];
+
     /// The severity's word.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,9 +5,12 @@
 //! A list that is downloaded is counted, and written down; that is all that a request leaves behind.
 //!
 //! This file accepts connections and keeps them within bounds; `routes` answers, `door` lets in, `access` says who
-//! may ask, `exports` hands out lists, `events` streams. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! may ask, `documents` makes the JSON, `exports` hands out lists, `events` streams, and `content` settles how an answer
+//! is sent. The verbs that act on the daemon speak over an AF_UNIX socket, elsewhere.
 
 mod access;
+mod content;
+mod documents;
 mod door;
 mod events;
 mod exports;
@@ -88,6 +91,7 @@ struct Peer {
 #[derive(Debug)]
 struct Context {
     shared: Shared,
+    documents: documents::Documents,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -105,7 +109,7 @@ pub async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToke
 
 async fn serve_within(listener: TcpListener, shared: Shared, limits: Limits, stop: CancellationToken) {
     let streams = Arc::new(Semaphore::new(limits.streams));
-    let context = Arc::new(Context { shared, streams, stop: stop.clone() });
+    let context = Arc::new(Context { shared, documents: Default::default(), streams, stop: stop.clone() });
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();

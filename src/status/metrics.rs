@@ -3,6 +3,8 @@
 //! Every series is there from start-up, at 0, so that an alert on one never waits for its first event. Labels come
 //! from closed sets, and from the names of desired nodes; the series of a node go when the node goes.
 //! Sums are counted in the status: publishing one twice counts nothing twice. `docs/metrics.md` is generated from here.
+//!
+//! What only a status changes is written once for each status; the rest is written for each request.
 
 mod labels;
 mod series;
@@ -12,8 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+use prometheus::core::Desc;
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, Registry, TextEncoder};
 
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
@@ -21,13 +24,19 @@ use super::{Activity, NodeStatus, Rollbacks, Status};
 use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
+use crate::sys::usage::usage;
 pub use labels::{Endpoint, Method};
-use series::Series;
+use series::{Series, Typed};
 
 /// The metrics registry and every series in it.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    /// What changes at any time.
+    live: Registry,
+    /// What nothing but a published status changes.
+    published: Registry,
+    /// That, written once for each status: it has the series of all nodes.
+    written: Mutex<Option<String>>,
     series: Series,
     known: Mutex<Known>,
 }
@@ -74,11 +83,8 @@ impl Metrics {
     /// Makes every series, at 0.
     pub fn new() -> Self {
         let series = Series::new();
-        let registry = Registry::new();
-        for (_, collector) in series.collectors() {
-            registry.register(collector).expect("every metric has its own name");
-        }
-        Self { registry, series, known: Mutex::default() }
+        let (live, published) = (registry(series.live()), registry(series.published()));
+        Self { live, published, written: Mutex::default(), series, known: Mutex::default() }
     }
 
     /// Follows a status.
@@ -90,6 +96,7 @@ impl Metrics {
         self.publish_conditions(status);
         self.publish_held(status);
         self.publish_sums(status);
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Begins to count a request.
@@ -125,13 +132,22 @@ impl Metrics {
             Activity::Passing { since } => now.duration_since(since).as_secs_f64().max(0.0),
         };
         self.series.unfinished_work_seconds.set(unfinished);
-        let families = self.registry.gather();
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text).expect("memory takes what is written to it");
-        let mut text = String::from_utf8_lossy(&text).into_owned();
+        match usage() {
+            Ok(usage) => self.series.process.follow(&usage),
+            Err(error) => tracing::debug!(%error, "cannot read what this process takes"),
+        }
+        let mut text = write(&self.live.gather());
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        text.push_str(written.get_or_insert_with(|| self.write_published()));
+        text
+    }
+
+    fn write_published(&self) -> String {
+        let families = self.published.gather();
+        let mut text = write(&families);
         // A metric whose nodes have not come yet is announced all the same.
         let silent = |metric: &Described| !families.iter().any(|family| family.name() == metric.name);
-        for Described { name, kind, help, .. } in self.catalogue().into_iter().filter(silent) {
+        for Described { name, kind, help, .. } in describe(self.series.published()).into_iter().filter(silent) {
             text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         }
         text
@@ -139,20 +155,8 @@ impl Metrics {
 
     /// Lists the metrics, by name.
     pub fn catalogue(&self) -> Vec<Described> {
-        let describe = |(kind, collector): (&'static str, Box<dyn Collector>)| {
-            let descs: Vec<Described> = collector
-                .desc()
-                .into_iter()
-                .map(|desc| Described {
-                    name: desc.fq_name.clone(),
-                    kind,
-                    labels: desc.variable_labels.clone(),
-                    help: desc.help.clone(),
-                })
-                .collect();
-            descs
-        };
-        let mut metrics: Vec<Described> = self.series.collectors().into_iter().flat_map(describe).collect();
+        let mut metrics = describe(self.series.live());
+        metrics.extend(describe(self.series.published()));
         metrics.sort_by(|left, right| left.name.cmp(&right.name));
         metrics
     }
@@ -248,6 +252,33 @@ impl Drop for RequestTimer<'_> {
         self.series.api_requests_total.with_label_values(&labels).inc();
         self.series.api_request_duration_seconds.observe(self.begun.elapsed().as_secs_f64());
     }
+}
+
+fn registry(collectors: Vec<Typed>) -> Registry {
+    let registry = Registry::new();
+    for (_, collector) in collectors {
+        registry.register(collector).expect("every metric has its own name");
+    }
+    registry
+}
+
+fn write(families: &[MetricFamily]) -> String {
+    let mut text = String::new();
+    TextEncoder::new().encode_utf8(families, &mut text).expect("memory takes what is written to it");
+    text
+}
+
+fn describe(collectors: Vec<Typed>) -> Vec<Described> {
+    let described = |(kind, collector): &Typed| {
+        let of = |desc: &Desc| Described {
+            name: desc.fq_name.clone(),
+            kind,
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        };
+        collector.desc().into_iter().map(of).collect::<Vec<_>>()
+    };
+    collectors.iter().flat_map(described).collect()
 }
 
 /// Raises a counter to a sum; it never falls.

@@ -8,7 +8,9 @@ mod exits;
 mod lockout;
 mod openapi;
 mod orders;
+mod pages;
 mod probe;
+pub mod query;
 mod schema;
 
 use std::net::IpAddr;
@@ -121,11 +123,14 @@ pub struct ClientDocument {
     pub whitelisted: bool,
 }
 
-/// `/api/v1/nodes`: every node of every pool.
+/// `/api/v1/nodes`: the nodes that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodesDocument {
     /// The nodes, pool by pool.
     pub nodes: Vec<NodeDocument>,
+    /// Where the nodes behind these are; null where there are no more.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// One SOCKS endpoint.
@@ -177,6 +182,9 @@ pub struct InstanceDocument {
 pub struct EventsDocument {
     /// The events that are kept.
     pub events: Vec<EventDocument>,
+    /// Where the events behind these are; null where there are no more.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// Something that happened.
@@ -255,7 +263,7 @@ impl From<&Condition> for ConditionDocument {
 
 impl From<&Status> for NodesDocument {
     fn from(status: &Status) -> Self {
-        Self { nodes: status.nodes.iter().map(NodeDocument::from).collect() }
+        Self { nodes: status.nodes.iter().map(NodeDocument::from).collect(), next: None }
     }
 }
 
@@ -280,12 +288,6 @@ impl From<&NodeStatus> for NodeDocument {
             },
             conditions: documents(&node.conditions),
         }
-    }
-}
-
-impl From<&Status> for EventsDocument {
-    fn from(status: &Status) -> Self {
-        Self { events: status.events.iter().map(|event| EventDocument::from(event.as_ref())).collect() }
     }
 }
 

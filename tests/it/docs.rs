@@ -13,7 +13,7 @@ const PLACES: [&str; 8] =
 /// Describes the whole format, fields among them that need verbs of later versions: docs/known-issues.md lists those.
 const AHEAD_OF_THE_PROGRAM: &str = "docs/desired-state.md";
 /// What the names of metrics begin with.
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 14] = [
     "exitpool_",
     "tor_node",
     "tor_newnym",
@@ -22,6 +22,12 @@ const METRICS: [&str; 8] = [
     "auth_attempts",
     "export_tokens",
     "export_downloads",
+    "process_cpu",
+    "process_max",
+    "process_open",
+    "process_resident",
+    "process_start",
+    "process_virtual",
 ];
 /// What Prometheus adds to the name of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];

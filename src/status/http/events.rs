@@ -11,6 +11,7 @@ use warp::sse;
 
 use super::{Peer, access};
 use crate::status::wire::EventDocument;
+use crate::status::wire::query::EventsQuery;
 use crate::status::{Event, Status};
 
 /// One open stream.
@@ -19,6 +20,8 @@ pub(super) struct Subscription {
     pub(super) peer: Peer,
     /// The id of the last event that the client has.
     pub(super) seen: u64,
+    /// Which events it asks for.
+    pub(super) query: EventsQuery,
     pub(super) stop: CancellationToken,
     /// Counts this stream as open while it is held.
     #[expect(dead_code, reason = "it is held, not read")]
@@ -59,12 +62,13 @@ impl Sending {
 
     /// Queues what is new; `None` where the client may no longer ask.
     fn look(&mut self) -> Option<()> {
-        let Subscription { status, peer, seen, .. } = &mut self.subscription;
+        let Subscription { status, peer, seen, query, .. } = &mut self.subscription;
         let status = status.borrow_and_update();
         if !access::allows(&status, peer) {
             return None;
         }
-        self.queue.extend(status.events.iter().filter(|event| event.id > *seen).cloned());
+        let is_new = |event: &&Arc<Event>| event.id > *seen && query.wants(event);
+        self.queue.extend(status.events.iter().filter(is_new).cloned());
         Some(())
     }
 }

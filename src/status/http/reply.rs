@@ -1,19 +1,17 @@
 //! Answers, with the headers of a careful site on every one.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use warp::reply::Response;
 
-use crate::desired::names::hex;
+use super::content::Content;
 use crate::export::Attempt;
-use crate::export::wire::ProblemDocument;
+use crate::export::wire::{MisuseDocument, ProblemDocument};
 use crate::gate::limits::Wait;
 use crate::status::page;
-
-/// So many bytes of a digest tell two documents apart.
-const TAG_BYTES: usize = 16;
+use crate::status::wire::query::Misuse;
 
 /// What every answer says to a browser: nothing is loaded, framed, guessed, sent along or kept.
 const CAREFUL: [(HeaderName, &str); 7] = [
@@ -28,10 +26,7 @@ const CAREFUL: [(HeaderName, &str); 7] = [
 
 /// A body and its content type.
 pub(super) fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
-    let mut response = Response::new(text.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+    Arc::new(Content::once(content_type, text)).response(status)
 }
 
 /// Plain text, one line.
@@ -39,48 +34,33 @@ pub(super) fn text(status: StatusCode, line: &str) -> Response {
     body(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 
-/// JSON, with the tag of its content.
-pub(super) fn json(document: &impl Serialize) -> Response {
-    let text = match serde_json::to_string(document) {
-        Ok(text) => text,
-        Err(error) => return broken(&error),
-    };
-    let tag = format!("\"{}\"", hex(&Sha256::digest(&text)[..TAG_BYTES]));
-    let mut response = body(StatusCode::OK, "application/json", text);
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
-}
-
-/// The same answer, or 304 in its place where the client has it already.
-///
-/// RFC 9110, 13.1.2: tags are compared weakly, and `*` is whatever there is.
-pub(super) fn unless_known(request: &HeaderMap, response: Response) -> Response {
-    let Some(tag) = response.headers().get(header::ETAG).cloned() else { return response };
-    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let is_known =
-        known.flat_map(|value| value.split(',')).map(bare).any(|known| known == "*" || tag == known.as_bytes());
-    if !is_known {
-        return response;
-    }
-    let mut unchanged = Response::new(String::new().into());
-    *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-    unchanged.headers_mut().insert(header::ETAG, tag);
-    unchanged
-}
-
 /// What is wrong with a request, as RFC 9457 has it. `reason` is one word of a closed list.
 pub(super) fn problem(status: StatusCode, reason: &str, detail: String) -> Response {
-    let document = ProblemDocument {
+    written(status, &document(status, reason, detail))
+}
+
+/// Says what is wrong with which parameters of a request, and what is allowed.
+pub(super) fn misused(misuses: &[Misuse]) -> Response {
+    let detail: Vec<&str> = misuses.iter().map(|misuse| misuse.detail.as_str()).collect();
+    let status = StatusCode::BAD_REQUEST;
+    let errors = misuses.iter().cloned().map(|Misuse { parameter, detail }| MisuseDocument { parameter, detail });
+    let problem = document(status, "query", detail.join("; "));
+    written(status, &ProblemDocument { errors: errors.collect(), ..problem })
+}
+
+fn document(status: StatusCode, reason: &str, detail: String) -> ProblemDocument {
+    ProblemDocument {
         kind: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or_default().to_owned(),
         status: status.as_u16(),
         detail,
         reason: reason.to_owned(),
-    };
-    match serde_json::to_string(&document) {
+        errors: Vec::new(),
+    }
+}
+
+fn written(status: StatusCode, problem: &ProblemDocument) -> Response {
+    match serde_json::to_string(problem) {
         Ok(text) => body(status, "application/problem+json", text),
         Err(error) => broken(&error),
     }
@@ -106,7 +86,7 @@ pub(super) fn html(page: Result<String, minijinja::Error>) -> Response {
 }
 
 /// A defect of this program.
-fn broken(error: &dyn std::error::Error) -> Response {
+pub(super) fn broken(error: &dyn std::error::Error) -> Response {
     tracing::error!(error = crate::error::chain(error), "cannot make an answer");
     text(StatusCode::INTERNAL_SERVER_ERROR, "this is a defect of exitpool; its log says more")
 }

@@ -1,7 +1,7 @@
 //! The routes: a closed list, each answered from the published status.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -11,18 +11,15 @@ use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
 
-use super::{Context, Peer, door, events, exports, reply};
+use super::{Context, Peer, content, door, events, exports, reply};
 use crate::status::metrics::{Endpoint, Method};
-use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument, openapi};
+use crate::status::wire::query::EventsQuery;
 use crate::status::{Activity, Status, page};
 
 /// The longest that a pass may take before the daemon counts as hung: the start of hundreds of nodes ends far sooner.
 const PASS_BUDGET: Duration = Duration::from_secs(600);
 /// How often a silent stream says that it is still there, below the usual timeout of a proxy.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// The description of all routes: the same for every request.
-static OPENAPI: LazyLock<serde_json::Value> = LazyLock::new(openapi);
 
 /// What a request asks.
 pub(super) struct Asked {
@@ -82,7 +79,7 @@ fn endpoint_of(path: &str) -> Endpoint {
 fn counted(context: &Context, mut asked: Asked) -> Response {
     let mut timer = context.shared.metrics.request(asked.method, asked.endpoint);
     let answer = answer(context, &mut asked);
-    let response = reply::careful(reply::unless_known(&asked.headers, answer));
+    let response = reply::careful(content::settle(&asked.headers, answer));
     timer.answered(response.status().as_u16());
     response
 }
@@ -93,7 +90,7 @@ fn answer(context: &Context, asked: &mut Asked) -> Response {
 }
 
 /// Answers whoever may ask.
-fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
+fn read(context: &Context, asked: &Asked, status: &Arc<Status>) -> Response {
     if asked.endpoint == Endpoint::Other && asked.room == Room::Lists {
         return exports::no_such_format();
     }
@@ -108,12 +105,9 @@ fn read(context: &Context, asked: &Asked, status: &Status) -> Response {
         Endpoint::Healthz => healthz(status, (context.shared.now)()),
         Endpoint::Readyz => readyz(status),
         Endpoint::Metrics => metrics(context, status),
-        Endpoint::Status => reply::json(&StatusDocument::of(status, Some(asked.peer.address))),
-        Endpoint::Nodes => reply::json(&NodesDocument::from(status)),
-        Endpoint::Drift => reply::json(&DriftDocument::from(status)),
-        Endpoint::Openapi => reply::json(&*OPENAPI),
         Endpoint::Export(format) => exports::answer(context, asked, status, format),
-        Endpoint::Events | Endpoint::Other => events(context, asked, status),
+        Endpoint::Events if wants_stream(&asked.headers) => stream(context, asked, status),
+        _ => context.documents.answer(asked, status),
     }
 }
 
@@ -166,13 +160,16 @@ fn metrics(context: &Context, status: &Status) -> Response {
     reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
-/// Events as JSON, or as a stream for whoever asks for one.
-fn events(context: &Context, asked: &Asked, status: &Status) -> Response {
-    if !wants_stream(&asked.headers) {
-        return reply::json(&EventsDocument::from(status));
-    }
+/// Events as a stream.
+fn stream(context: &Context, asked: &Asked, status: &Status) -> Response {
+    let query = match EventsQuery::parse_for_a_stream(&asked.query) {
+        Ok(query) => query,
+        Err(misuses) => return reply::misused(&misuses),
+    };
     if asked.method == Method::Head {
-        return reply::body(StatusCode::OK, "text/event-stream", String::new());
+        let mut response = Response::default();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        return response;
     }
     let Ok(slot) = Arc::clone(&context.streams).try_acquire_owned() else {
         let detail = "too many streams are open: try again later".to_owned();
@@ -182,6 +179,7 @@ fn events(context: &Context, asked: &Asked, status: &Status) -> Response {
         status: context.shared.status.clone(),
         peer: asked.peer,
         seen: last_event_id(&asked.headers, status),
+        query,
         stop: context.stop.clone(),
         slot,
     });

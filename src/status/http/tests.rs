@@ -319,7 +319,14 @@ async fn a_stream_ends_when_its_client_is_no_longer_allowed() {
     for (peer, allowed) in [(peer, true), (outsider, false)] {
         let (_sender, status) = watch::channel(Arc::new(world.status()));
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let subscription = events::Subscription { status, peer, seen: 0, stop: CancellationToken::new(), slot };
+        let subscription = events::Subscription {
+            status,
+            peer,
+            seen: 0,
+            query: Default::default(),
+            stop: CancellationToken::new(),
+            slot,
+        };
         let mut stream = std::pin::pin!(events::stream(subscription));
         assert_eq!(within(futures_util::StreamExt::next(&mut stream)).await.is_some(), allowed);
     }
@@ -405,7 +412,7 @@ async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
         now: noon,
     };
     let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+    let context = Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
@@ -435,7 +442,12 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
         desk: Arc::default(),
         now: noon,
     };
-    let context = Arc::new(Context { shared, streams: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() });
+    let context = Arc::new(Context {
+        shared,
+        documents: Default::default(),
+        streams: Arc::new(Semaphore::new(1)),
+        stop: CancellationToken::new(),
+    });
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let mut seen = Vec::new();
     for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
@@ -449,6 +461,8 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     assert_eq!(seen, [(200, 0), (200, 1), (403, 1)]);
     assert_eq!(visitors.lately(noon()).first().unwrap().address.to_string(), "10.0.0.1");
 }
+
+mod sending;
 
 mod lists {
     //! Lists of a healthy host, over real sockets.
@@ -573,7 +587,8 @@ mod lists {
             now: noon,
         };
         let streams = Arc::new(Semaphore::new(1));
-        let context = Arc::new(Context { shared, streams, stop: CancellationToken::new() });
+        let context =
+            Arc::new(Context { shared, documents: Default::default(), streams, stop: CancellationToken::new() });
         let service = TowerToHyperService::new(warp::service(routes::routes(context)));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };

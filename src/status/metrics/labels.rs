@@ -14,7 +14,7 @@ pub enum Method {
 }
 
 /// The route of a request; a closed set, fit for a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `/`
     Page,

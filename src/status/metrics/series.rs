@@ -1,7 +1,7 @@
 //! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
 use crate::export::{Attempt, ExportFormat};
@@ -10,6 +10,7 @@ use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
 use crate::status::totals::Outcome;
+use crate::sys::usage::Usage;
 
 /// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
 const PASS_SECONDS: [f64; 11] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0, 1800.0];
@@ -21,7 +22,7 @@ const ROLLBACK_CAUSES: [&str; 3] = ["probe_failed", "unconfirmed", "operator"];
 const ALERT_CHANNELS: [&str; 4] = ["email", "telegram", "webhook", "alertmanager"];
 
 /// What each metric says.
-const HELP: [(&str, &str); 28] = [
+const HELP: &[(&str, &str)] = &[
     ("tor_nodes_total", "Nodes that the desired state asks for."),
     ("tor_nodes_up", "Nodes that are known to serve: bootstrapped, with a circuit, listening."),
     (
@@ -83,6 +84,12 @@ const HELP: [(&str, &str); 28] = [
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
     ),
     ("exitpool_build_info", "Always 1; the label says which version runs."),
+    ("process_cpu_seconds_total", "The time that the daemon has computed, on all cores; its tors are not in it."),
+    ("process_resident_memory_bytes", "The memory that the daemon has in use; its tors are not in it."),
+    ("process_virtual_memory_bytes", "The addresses that the daemon has given out."),
+    ("process_open_fds", "File descriptors that the daemon has open."),
+    ("process_max_fds", "File descriptors that it may have open; +Inf for no limit."),
+    ("process_start_time_seconds", "When the daemon started."),
 ];
 
 /// Every series.
@@ -116,6 +123,18 @@ pub(super) struct Series {
     alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
     build_info: IntGaugeVec,
+    pub(super) process: Process,
+}
+
+/// What the daemon takes of the machine, under the names that all exporters have for it.
+#[derive(Debug)]
+pub(super) struct Process {
+    cpu_seconds_total: Counter,
+    resident_memory_bytes: Gauge,
+    virtual_memory_bytes: Gauge,
+    open_fds: Gauge,
+    max_fds: Gauge,
+    start_time_seconds: Gauge,
 }
 
 impl Series {
@@ -135,7 +154,7 @@ impl Series {
             export_tokens_active: gauge("export_tokens_active"),
             export_downloads_total: counters("export_downloads_total", &["format"]),
             last_reload_successful: gauge("exitpool_config_last_reload_successful"),
-            last_reload_success_timestamp: seconds("exitpool_config_last_reload_success_timestamp_seconds"),
+            last_reload_success_timestamp: floating("exitpool_config_last_reload_success_timestamp_seconds"),
             reconcile_duration_seconds: histogram("exitpool_reconcile_duration_seconds", &PASS_SECONDS),
             reconcile_total: counters("exitpool_reconcile_total", &["result"]),
             condition: gauges("exitpool_condition", &["type", "status"]),
@@ -143,13 +162,14 @@ impl Series {
             contested_resources: gauges("exitpool_contested_resources", &["kind"]),
             held_steps: gauges("exitpool_held_steps", &["reason"]),
             drift_detected_total: counters("exitpool_drift_detected_total", &["kind"]),
-            source_last_success_timestamp: seconds("exitpool_source_last_success_timestamp_seconds"),
+            source_last_success_timestamp: floating("exitpool_source_last_success_timestamp_seconds"),
             source_rejected_total: counters("exitpool_source_rejected_total", &["reason"]),
             rollback_total: counters("exitpool_rollback_total", &["cause"]),
             firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
             alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
-            unfinished_work_seconds: seconds("exitpool_unfinished_work_seconds"),
+            unfinished_work_seconds: floating("exitpool_unfinished_work_seconds"),
             build_info: gauges("exitpool_build_info", &["version"]),
+            process: Process::new(),
         };
         series.create();
         series
@@ -199,27 +219,16 @@ impl Series {
         let _ = self.restarts_total.remove_label_values(&[name]);
     }
 
-    /// Lists every collector, with its type.
-    pub(super) fn collectors(&self) -> Vec<(&'static str, Box<dyn Collector>)> {
+    /// Lists the collectors that nothing but a published status changes, with their types.
+    pub(super) fn published(&self) -> Vec<Typed> {
         let counters = [
             &self.newnym_total,
             &self.restarts_total,
-            &self.api_requests_total,
-            &self.auth_attempts_total,
-            &self.export_downloads_total,
             &self.reconcile_total,
             &self.drift_detected_total,
             &self.source_rejected_total,
             &self.rollback_total,
             &self.firewall_apply_total,
-            &self.alerts_sent_total,
-        ];
-        let gauges = [
-            &self.nodes_total,
-            &self.nodes_up,
-            &self.locked_out_addresses,
-            &self.export_tokens_active,
-            &self.last_reload_successful,
         ];
         let labelled = [
             &self.node_latency_ms,
@@ -229,20 +238,75 @@ impl Series {
             &self.held_steps,
             &self.build_info,
         ];
-        let seconds =
-            [&self.last_reload_success_timestamp, &self.source_last_success_timestamp, &self.unfinished_work_seconds];
-        let histograms = [&self.api_request_duration_seconds, &self.reconcile_duration_seconds];
+        let mut all = boxed("counter", &counters);
+        all.extend(boxed("gauge", &[&self.nodes_total, &self.nodes_up, &self.last_reload_successful]));
+        all.extend(boxed("gauge", &labelled));
+        all.extend(boxed("gauge", &[&self.last_reload_success_timestamp, &self.source_last_success_timestamp]));
+        all.extend(boxed("histogram", &[&self.reconcile_duration_seconds]));
+        all
+    }
+
+    /// Lists the collectors that change at any time, with their types.
+    pub(super) fn live(&self) -> Vec<Typed> {
+        let counters = [
+            &self.api_requests_total,
+            &self.auth_attempts_total,
+            &self.export_downloads_total,
+            &self.alerts_sent_total,
+        ];
         let mut all = boxed("counter", &counters);
         all.extend(boxed("counter", &[&self.lockouts_total]));
-        all.extend(boxed("gauge", &gauges));
-        all.extend(boxed("gauge", &labelled));
-        all.extend(boxed("gauge", &seconds));
-        all.extend(boxed("histogram", &histograms));
+        all.extend(boxed("gauge", &[&self.export_tokens_active, &self.locked_out_addresses]));
+        all.extend(boxed("gauge", &[&self.unfinished_work_seconds]));
+        all.extend(boxed("histogram", &[&self.api_request_duration_seconds]));
+        all.extend(self.process.collectors());
         all
     }
 }
 
-fn boxed<T: Collector + Clone + 'static>(kind: &'static str, all: &[&T]) -> Vec<(&'static str, Box<dyn Collector>)> {
+impl Process {
+    fn new() -> Self {
+        Self {
+            cpu_seconds_total: Counter::new("process_cpu_seconds_total", help("process_cpu_seconds_total"))
+                .expect(WELL_FORMED),
+            resident_memory_bytes: floating("process_resident_memory_bytes"),
+            virtual_memory_bytes: floating("process_virtual_memory_bytes"),
+            open_fds: floating("process_open_fds"),
+            max_fds: floating("process_max_fds"),
+            start_time_seconds: floating("process_start_time_seconds"),
+        }
+    }
+
+    /// Follows what the kernel counts.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and nobody asks for single bytes")]
+    pub(super) fn follow(&self, usage: &Usage) {
+        let computed = usage.cpu.as_secs_f64() - self.cpu_seconds_total.get();
+        self.cpu_seconds_total.inc_by(computed.max(0.0));
+        self.resident_memory_bytes.set(usage.resident_bytes as f64);
+        self.virtual_memory_bytes.set(usage.virtual_bytes as f64);
+        self.open_fds.set(usage.open_fds as f64);
+        self.max_fds.set(usage.max_fds.map_or(f64::INFINITY, |most| most as f64));
+        self.start_time_seconds.set(usage.started.map_or(0.0, |started| started.as_duration().as_secs_f64()));
+    }
+
+    fn collectors(&self) -> Vec<Typed> {
+        let gauges = [
+            &self.resident_memory_bytes,
+            &self.virtual_memory_bytes,
+            &self.open_fds,
+            &self.max_fds,
+            &self.start_time_seconds,
+        ];
+        let mut all = boxed("counter", &[&self.cpu_seconds_total]);
+        all.extend(boxed("gauge", &gauges));
+        all
+    }
+}
+
+/// A collector with the type of its metric.
+pub(super) type Typed = (&'static str, Box<dyn Collector>);
+
+fn boxed<T: Collector + Clone + 'static>(kind: &'static str, all: &[&T]) -> Vec<Typed> {
     all.iter().map(|one| (kind, Box::new(T::clone(one)) as Box<dyn Collector>)).collect()
 }
 
@@ -275,7 +339,7 @@ fn gauge(name: &str) -> IntGauge {
     IntGauge::new(name, help(name)).expect(WELL_FORMED)
 }
 
-fn seconds(name: &str) -> Gauge {
+fn floating(name: &str) -> Gauge {
     Gauge::new(name, help(name)).expect(WELL_FORMED)
 }
 

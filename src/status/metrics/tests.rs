@@ -46,7 +46,9 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_reconcile_duration_seconds exitpool_reconcile_total exitpool_condition exitpool_drifted_resources \
         exitpool_drift_detected_total exitpool_source_last_success_timestamp_seconds exitpool_source_rejected_total \
         exitpool_rollback_total exitpool_firewall_apply_total exitpool_alerts_sent_total exitpool_unfinished_work_seconds \
-        exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps exitpool_contested_resources exitpool_build_info";
+        exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps exitpool_contested_resources exitpool_build_info process_cpu_seconds_total \
+        process_resident_memory_bytes process_virtual_memory_bytes process_open_fds process_max_fds \
+        process_start_time_seconds";
     let text = Metrics::new().text(Activity::Idle, noon());
     for name in promised.split_ascii_whitespace() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
@@ -60,7 +62,8 @@ fn everything_begins_at_zero() {
     let text = Metrics::new().text(Activity::Idle, noon());
     let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(series.len() > 100, "{}", series.len());
-    for line in series.into_iter().filter(|line| !line.starts_with("exitpool_build_info")) {
+    let is_of_the_host = |line: &&str| line.starts_with("exitpool_build_info") || line.starts_with("process_");
+    for line in series.into_iter().filter(|line| !is_of_the_host(line)) {
         assert!(line.ends_with(" 0"), "{line}");
     }
 }
@@ -192,6 +195,33 @@ fn a_request_is_counted_when_its_timer_goes() {
     drop(timer);
     assert_eq!(value(&metrics, series), Some(1.0));
     assert_eq!(value(&metrics, "api_request_duration_seconds_count"), Some(1.0));
+}
+
+#[test]
+fn what_the_daemon_takes_is_told_anew_each_time() {
+    let metrics = Metrics::new();
+    let before = value(&metrics, "process_open_fds").unwrap();
+    let files: Vec<std::fs::File> = (0..50).map(|_| std::fs::File::open("/proc/self/stat").unwrap()).collect();
+    // Other tests of this process open and close files meanwhile.
+    assert!(value(&metrics, "process_open_fds").unwrap() >= before + 25.0);
+    drop(files);
+    let cpu = value(&metrics, "process_cpu_seconds_total").unwrap();
+    assert!(cpu > 0.0 && value(&metrics, "process_cpu_seconds_total").unwrap() >= cpu);
+    for positive in ["resident_memory_bytes", "virtual_memory_bytes", "max_fds", "start_time_seconds"] {
+        assert!(
+            value(&metrics, &format!("process_{positive}")).unwrap() > 1_000.0 || positive == "max_fds",
+            "{positive}"
+        );
+    }
+}
+
+/// What is written once for a status must not outlive it.
+#[test]
+fn a_status_is_told_at_once() {
+    let metrics = published(&World::healthy(3));
+    assert_eq!(value(&metrics, "tor_nodes_total"), Some(3.0));
+    metrics.publish(&World::healthy(9).status());
+    assert_eq!(value(&metrics, "tor_nodes_total"), Some(9.0));
 }
 
 #[test]

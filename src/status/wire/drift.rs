@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectDocument, known, rfc3339, schema};
+use super::query::DriftQuery;
+use super::{ObjectDocument, rfc3339, schema};
 use crate::observe::Author;
-use crate::status::{ConditionType, DriftItem, Repair, Status};
+use crate::status::{DriftItem, Repair, Status};
 
 /// `/api/v1/drift`: what is not as it was left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,11 +76,7 @@ pub struct AuthorDocument {
 
 impl From<&Status> for DriftDocument {
     fn from(status: &Status) -> Self {
-        Self {
-            drifted: known(status.condition_status(ConditionType::Drifted)),
-            items: status.drift.items.iter().map(DriftItemDocument::from).collect(),
-            repaired: status.drift.lately.iter().map(RepairDocument::from).collect(),
-        }
+        Self::of(status, &DriftQuery::default())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/openapi.json`: every route, described from the closed list of routes and the types that answer it.
 
+mod request;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -55,13 +57,29 @@ fn path(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
         .iter()
         .map(|status| ((*status).to_owned(), response(endpoint, status, &told, generator)))
         .collect();
-    let is_for_lists = matches!(endpoint, Endpoint::Export(_));
-    let mut get = json!({"summary": told.summary, "responses": responses});
-    if is_for_lists {
-        get["parameters"] = parameters();
+    let mut get = json!({"operationId": operation(endpoint), "summary": told.summary, "responses": responses});
+    get["parameters"] = request::parameters(endpoint);
+    if matches!(endpoint, Endpoint::Export(_)) {
         get["security"] = json!([{"bearer": []}, {"query": []}]);
     }
-    json!({"get": get})
+    json!({"get": get, "head": head(&get)})
+}
+
+/// What a program that is made from this description calls a request.
+fn operation(endpoint: Endpoint) -> String {
+    let words = endpoint.label().split(['/', '.']).filter(|word| !word.is_empty()).collect::<Vec<_>>();
+    if words.is_empty() { "page".to_owned() } else { words.join("_") }
+}
+
+/// HEAD is answered as GET is, without the body.
+fn head(get: &Value) -> Value {
+    let mut head = get.clone();
+    head["operationId"] = json!(format!("head_{}", get["operationId"].as_str().unwrap_or_default()));
+    head["summary"] = json!(format!("The head of: {}", get["summary"].as_str().unwrap_or_default()));
+    for response in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        response.as_object_mut().and_then(|response| response.remove("content"));
+    }
+    head
 }
 
 fn told(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Told {
@@ -105,19 +123,29 @@ fn response(endpoint: Endpoint, status: &str, told: &Told, generator: &mut Schem
     if !content.is_empty() {
         response["content"] = Value::Object(content);
     }
-    if let Some(name) = header(endpoint, status) {
-        response["headers"] = json!({name: {"schema": {"type": "string"}}});
+    let headers = headers(endpoint, status);
+    if !headers.is_empty() {
+        let header = |(name, description)| {
+            (String::from(name), json!({"description": description, "schema": {"type": "string"}}))
+        };
+        response["headers"] = Value::Object(headers.into_iter().map(header).collect());
     }
     response
 }
 
-/// The header of an answer that says what to do.
-fn header(endpoint: Endpoint, status: &str) -> Option<&'static str> {
-    match (status, endpoint) {
-        ("401", _) => Some("WWW-Authenticate"),
-        ("429", _) | ("503", Endpoint::Export(_)) => Some("Retry-After"),
-        _ => None,
-    }
+/// The headers of an answer that say what to do.
+fn headers(endpoint: Endpoint, status: &str) -> Vec<(&'static str, &'static str)> {
+    let is_tagged = endpoint.statuses(Method::Get).contains(&"304");
+    let pages = [Endpoint::Nodes, Endpoint::Events].contains(&endpoint);
+    let told = [
+        (["200", "304"].contains(&status) && is_tagged, "ETag", "What to send in `If-None-Match` next time."),
+        (status == "200", "Vary", "What else the answer depends on: `accept-encoding`, since it may be compressed."),
+        (status == "200" && pages, "Link", "Where what comes behind is, `rel=\"next\"`; absent at the end."),
+        (status == "401", "WWW-Authenticate", "What is wrong with the token, as RFC 6750 has it."),
+        (status == "429", "Retry-After", "So many seconds to wait."),
+        (status == "503" && matches!(endpoint, Endpoint::Export(_)), "Retry-After", "So many seconds to wait."),
+    ];
+    told.into_iter().filter(|(is_sent, ..)| *is_sent).map(|(_, name, description)| (name, description)).collect()
 }
 
 fn meaning(status: &str) -> &'static str {
@@ -131,31 +159,4 @@ fn meaning(status: &str) -> &'static str {
         "429" => "Too much was asked for.",
         _ => "Not now.",
     }
-}
-
-/// What a request for a list may ask for.
-fn parameters() -> Value {
-    let one = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "query", "required": false, "schema": schema, "description": description});
-    let many = |name: &str, description: &str| {
-        let list = json!({"type": "array", "items": {"type": "string"}});
-        let mut parameter = one(name, list, description);
-        parameter["style"] = json!("form");
-        parameter["explode"] = json!(false);
-        parameter
-    };
-    json!([
-        many("pool", "Of these pools. Default: all that may be had."),
-        many("country", "With an exit in one of these countries, ISO 3166-1 alpha-2. Default: any."),
-        one("limit", json!({"type": "integer", "minimum": 1}), "So many nodes at most."),
-        one(
-            "shuffle",
-            json!({"type": "string"}),
-            "`true` for another order each time, or a seed for always the same one."
-        ),
-        one(
-            "state",
-            json!({"type": "string", "enum": ["ready", "any"]}),
-            "Nodes that are ready, or all. Default: `ready`."
-        ),
-    ])
 }

@@ -49,5 +49,5 @@ pub(super) fn node_states(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn severities(_: &mut SchemaGenerator) -> Schema {
-    words([Severity::Info, Severity::Error].iter().map(|severity| severity.as_str()))
+    words(Severity::ALL.iter().map(|severity| severity.as_str()))
 }

@@ -150,7 +150,7 @@ fn the_drift_document_tells_what_is_left_and_what_was_repaired() {
 
 #[test]
 fn the_events_document_tells_what_happened() {
-    let document = value(&EventsDocument::from(&World::healthy(3).status()));
+    let document = value(&EventsDocument::of(&World::healthy(3).status(), &Default::default()));
     assert_fits("events", &document);
     let expected = json!({
         "id": 1_772_366_400_000_000_u64, "timestamp": "2026-03-01T12:00:00.000Z", "severity": "info",
