@@ -30,7 +30,7 @@ pub(super) async fn tell(mut stream: UnixStream, mut status: StatusReceiver) {
 }
 
 fn report(status: &Status) -> Report {
-    let events = serde_json::to_value(EventsDocument::from(status)).unwrap_or_default();
+    let events = serde_json::to_value(EventsDocument::of(status, &Default::default())).unwrap_or_default();
     Report { headline: page::headline(status), events, ..Report::of(status) }
 }
 

@@ -121,7 +121,8 @@ fn only_reading() -> Response {
 fn page(context: &Context, asked: &Asked, status: &Status) -> Response {
     let wanted = page::Asked::of(&asked.query);
     if !page::has(status, &wanted) {
-        return reply::text(StatusCode::NOT_FOUND, "there is no such pool: / lists those that there are");
+        let detail = "there is no such pool: the page lists those that there are".to_owned();
+        return reply::problem(StatusCode::NOT_FOUND, "not_found", detail);
     }
     let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), asked: wanted };
     reply::html(page::render(status, &visit))
