@@ -10,15 +10,18 @@ pub mod reference;
 
 mod accept_rewrite;
 mod apply;
+mod audit;
 mod completions;
 mod confirm;
 mod diff;
 mod doctor;
 mod down;
 mod drift;
+mod events;
 mod firewall_helper;
 mod guard_trial;
 mod history;
+mod log_level;
 mod look;
 mod nodes;
 mod plan;
@@ -84,6 +87,9 @@ enum Verb {
     AcceptRewrite(accept_rewrite::Arguments),
     Status(status::Arguments),
     Nodes(nodes::Arguments),
+    Events(events::Arguments),
+    Audit(audit::Arguments),
+    LogLevel(log_level::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
     Snapshot(snapshot::Arguments),
@@ -204,6 +210,9 @@ impl Verb {
             Self::AcceptRewrite(arguments) => accept_rewrite::run(&arguments).await,
             Self::Status(arguments) => status::run(&arguments).await,
             Self::Nodes(arguments) => nodes::run(&arguments).await,
+            Self::Events(arguments) => events::run(&arguments).await,
+            Self::Audit(arguments) => audit::run(&arguments).await,
+            Self::LogLevel(arguments) => log_level::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
             Self::Snapshot(arguments) => snapshot::run(&arguments).await,

@@ -2,6 +2,7 @@
 //!
 //! Stopping it closes nothing: tor processes run on, and the next start finds them again.
 
+pub mod at_once;
 pub mod fetching;
 pub mod lock;
 pub mod records;
@@ -11,7 +12,7 @@ pub mod wake;
 
 mod exports;
 mod fault;
-mod journal;
+pub mod journal;
 mod lockouts;
 mod obey;
 mod revisions;
@@ -37,6 +38,7 @@ use crate::status::Status;
 use crate::status::http::{self, Shared};
 use crate::tor::Tor;
 
+use at_once::AtOnce;
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
 use socket::{Report, Request, SocketError, Verb};
@@ -100,6 +102,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         visitors: state.visitors(),
         wakeups: wakeups.clone(),
         fetching: fetcher,
+        at_once: AtOnce { trail: state.trail() },
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
     let signals = forward_signals(&wakeups, &stop)?;

@@ -6,6 +6,7 @@
 //! - [`document`] has the file's own types, one to one (serde, schemars); they say what may be written.
 //! - [`Desired`] and the types in this file are the meaning of a valid document; they are what `plan` reads.
 
+mod audit;
 pub mod country;
 pub mod diagnostic;
 pub mod document;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AddressPolicy, AuditPolicy};
 pub use country::Country;
 pub use diagnostic::{Diagnostic, Look, Severity};
 pub use exports::{Exports, RateLimit};
@@ -61,6 +63,8 @@ pub struct Desired {
     pub health: HealthPolicy,
     /// Who may download which lists of nodes.
     pub exports: Exports,
+    /// How long the audit trail is kept, and what it says of addresses.
+    pub audit: AuditPolicy,
 }
 
 /// A named group of nodes with one policy.

@@ -14,7 +14,7 @@
 //! | [`status::http`]'s server | the published [`status::Status`] | nothing, but downloads to [`audit`] |
 //! | [`daemon::socket`]'s server | the AF_UNIX socket in the runtime directory | the wake-up channel, and the daemon's requests |
 //! | the keeper of [`gate`]'s lockouts | who is locked out, when that changes | a file in the state directory, [`audit`], the published status |
-//! | [`audit`]'s writer | the outcomes of steps | an append-only database that nothing reads to decide |
+//! | [`audit`]'s writer | the outcomes of steps | an append-only, signed database that nothing reads to decide |
 //!
 //! A wake-up carries no payload: it means 'look again'. A pass then observes the world, plans the
 //! difference to the desired state, applies it, verifies by observing and planning again, and publishes.
@@ -42,6 +42,7 @@ pub mod export;
 pub mod firewall;
 pub mod gate;
 pub mod health;
+pub mod log;
 pub mod observe;
 pub mod plan;
 pub mod probe;

@@ -130,6 +130,32 @@ pub struct Control {
     pub connections: usize,
     /// What became of the new circuits that it was told to use.
     pub renewal: Renewal,
+    /// The guard relays that its circuits begin at, as of the latest look that found any.
+    pub guard_relays: BTreeSet<GuardRelay>,
+    /// How often it was asked to connect to an address, and not to a name.
+    pub unsafe_socks: UnsafeSocks,
+}
+
+/// A relay that circuits begin at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardRelay {
+    /// The relay, or the bridge.
+    pub fingerprint: Fingerprint,
+    /// The name that its operator gave it; empty where none is known.
+    pub nickname: String,
+}
+
+/// How often an instance was asked to connect to an address, and not to a name, since its control socket is listened to.
+/// Which addresses these were is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnsafeSocks {
+    /// How often.
+    pub count: u64,
+    /// When that was the last time, RFC 3339.
+    #[schemars(with = "Option<String>")]
+    pub last: Option<Timestamp>,
 }
 
 /// What became of the new circuits that an instance was told to use, since its control socket is listened to.
@@ -315,6 +341,15 @@ impl Author {
             || "by whom it was changed is not known".to_owned(),
             |author| format!("changed by {author} at {:.0}", author.at),
         )
+    }
+}
+
+impl fmt::Display for GuardRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.nickname.as_str() {
+            "" => write!(f, "{}", self.fingerprint),
+            nickname => write!(f, "{nickname} ({})", self.fingerprint),
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 mod answer;
 mod schedule;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -30,6 +31,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_socks::TargetAddr;
 use tokio_socks::tcp::Socks5Stream;
 
 use crate::desired::Probe;
@@ -99,8 +101,12 @@ async fn request(socks: SocketAddr, url: &str, password: &str) -> Result<Bytes, 
     let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
 
     let socks = TcpStream::connect(reachable(socks)).await.map_err(Failure::Socks)?;
-    // The name goes along as it is: Tor resolves it.
-    let target = (host.as_str(), port);
+    // The name goes along as it is: Tor resolves it. An address goes along as a name too, since tor warns of those that do
+    // not; only one of IPv6 it would not take for one.
+    let target = match host.parse::<Ipv6Addr>() {
+        Ok(address) => TargetAddr::Ip(SocketAddr::new(address.into(), port)),
+        Err(_) => TargetAddr::Domain(Cow::Borrowed(&host), port),
+    };
     let stream = Socks5Stream::connect_with_password_and_socket(socks, target, USER, password).await;
     let stream = stream.map_err(Failure::Connect)?;
     let response = if is_tls {

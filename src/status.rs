@@ -24,6 +24,7 @@ pub mod page;
 pub mod reason;
 pub mod totals;
 pub mod visitors;
+pub mod warning;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,8 +46,8 @@ pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
 pub use history::History;
 pub use inputs::{
-    Coming, Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError,
-    SourceState, Suspension,
+    AuditTrail, Coming, Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures,
+    SourceError, SourceState, Suspension,
 };
 pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
@@ -54,6 +55,7 @@ pub use of::of;
 pub use reason::Reason;
 pub use totals::Totals;
 pub use visitors::Visitors;
+pub use warning::Warning;
 
 /// What a pass found and did, and what came before it.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +96,8 @@ pub struct Status {
     pub firewall: FirewallStatus,
     /// The addresses of this host.
     pub server_addresses: Vec<IpAddr>,
+    /// How the audit trail goes.
+    pub audit: AuditTrail,
     /// Who may reach what.
     pub access: AccessLists,
     /// Who may download which lists; `None` while no desired state is in force.
@@ -117,6 +121,8 @@ pub struct Status {
     pub blocked: Vec<Note>,
     /// The steps that wait for an operator's word; drift that is left alone stands in `drift`.
     pub held: Vec<Held>,
+    /// What is weaker than it should be.
+    pub warnings: Vec<Warning>,
     /// What went wrong, and when it is tried again.
     pub failures: Failures,
     /// The latest events, oldest first, at most [`event::KEPT`].
@@ -220,6 +226,7 @@ impl Status {
             nodes: Vec::new(),
             firewall: FirewallStatus::unknown(driver),
             server_addresses,
+            audit: AuditTrail::default(),
             access: AccessLists::default(),
             exports: None,
             lockouts: Vec::new(),
@@ -231,6 +238,7 @@ impl Status {
             waiting: Vec::new(),
             blocked: Vec::new(),
             held: Vec::new(),
+            warnings: Vec::new(),
             failures: Failures::new(),
             events: VecDeque::new(),
             totals: Totals::default(),

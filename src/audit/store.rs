@@ -1,48 +1,40 @@
-//! The database file: one table of rows, which can be added and not changed.
+//! The database file: rows, the addresses beside them, and what is signed of both.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-use super::chain::{BEGINNING, Hash, Row, link};
-use super::{AuditError, Entry, Record};
-use crate::desired::Revision;
-use crate::desired::names::hex;
-
-/// The version of the table's layout, in `PRAGMA user_version`; a database that was just made has 0.
-const VERSION: i64 = 1;
-
-/// What makes each version out of the one before it.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE record (
-        row      INTEGER PRIMARY KEY,
-        at       TEXT NOT NULL,
-        revision TEXT,
-        object   TEXT NOT NULL,
-        action   TEXT NOT NULL,
-        cause    TEXT NOT NULL,
-        result   TEXT NOT NULL,
-        hash     BLOB NOT NULL
-    ) STRICT;
-    CREATE TRIGGER record_is_not_changed BEFORE UPDATE ON record
-        BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
-    CREATE TRIGGER record_is_not_deleted BEFORE DELETE ON record
-        BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
-"];
+use super::appending::Appending;
+use super::chain::{BEGINNING, Hash, ranges};
+use super::check::{self, Seals};
+use super::reading::{newest, put_seal, seals};
+use super::schema::{self, VERSION};
+use super::seal::{About, Age, Beside, OwnKey, Seal, unhex};
+use super::{AuditError, Deed, Who, policy};
+use crate::desired::{AddressPolicy, AuditPolicy};
+use crate::error::chain;
+use crate::export::key::PublicKey;
 
 /// The files that SQLite keeps for one database.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Where a trail has become too large, it is cut down to this share of its bound, so that the next row cuts nothing.
+const KEPT_PERCENT: u64 = 90;
 
 /// An open trail.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     database: Connection,
+    beside: Beside,
+    own: OwnKey,
 }
 
 /// Makes the file when it is missing, readable to its owner alone; SQLite gives its companions the same mode.
@@ -53,104 +45,298 @@ fn make_private(path: &Path) {
 }
 
 impl Store {
-    /// Opens the trail for writing; a damaged file is moved aside, and a new one begun.
+    /// Opens the trail for writing; one that is damaged, cut off or changed is moved aside, and a new one begun.
     pub fn open_or_begin_anew(path: &Path) -> Result<Self, AuditError> {
         match Self::open(path) {
-            Err(AuditError::Database { source, .. }) if is_damage(&source) => {
-                let aside = move_aside(path).map_err(|source| AuditError::Aside { path: path.to_owned(), source })?;
-                let (path_shown, aside) = (path.display(), aside.display());
-                tracing::error!(error = %source, "the audit trail {path_shown} is damaged: it is now {aside}, and a new one begins");
-                Self::open(path)
+            Err(why) if why.is_damage() => {
+                let (why, aside) = (chain(&why), move_aside(path)?);
+                let aside = aside.display();
+                tracing::error!(
+                    error = why,
+                    "the audit trail {} is damaged: it is now {aside}, and a new one begins",
+                    path.display()
+                );
+                let mut store = Self::open(path)?;
+                let action = format!("the audit trail before this one is put aside as {aside}");
+                store.append(&[Deed::of_the_trail(action, why)], AddressPolicy::None)?;
+                Ok(store)
             }
             other => other,
         }
     }
 
+    /// The public key that signs it.
+    pub fn key(&self) -> PublicKey {
+        self.own.key.public()
+    }
+
     fn open(path: &Path) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Database { path: path.to_owned(), source };
         make_private(path);
-        let mut database = Connection::open(path).map_err(failed)?;
+        let database = Connection::open(path).map_err(failed)?;
         let found = prepare(&database).map_err(failed)?;
-        if found > VERSION {
-            return Err(AuditError::Newer { path: path.to_owned(), found, known: VERSION });
+        let beside = Beside::of(path);
+        let own = beside.key()?;
+        let mut store = Self { path: path.to_owned(), database, beside, own };
+        match found {
+            0 => store.begin()?,
+            1 => store.carry_over()?,
+            VERSION => {}
+            _ => return Err(AuditError::Newer { path: path.to_owned(), found, known: VERSION }),
         }
-        migrate(&mut database, found).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), database })
+        store.look_at_its_end()?;
+        store.sign_with_the_own_key()?;
+        Ok(store)
     }
 
-    /// Opens the trail for reading, beside a process that writes.
-    pub fn read_only(path: &Path) -> Result<Self, AuditError> {
-        let failed = |source| AuditError::Database { path: path.to_owned(), source };
-        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-        let found = version(&database).map_err(failed)?;
-        if found > VERSION {
-            return Err(AuditError::Newer { path: path.to_owned(), found, known: VERSION });
-        }
-        Ok(Self { path: path.to_owned(), database })
-    }
-
-    /// Appends records in one transaction: all of them or none.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), AuditError> {
-        // Immediate: what is read, the newest hash, is what is written after.
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate);
-        let appended = transaction.and_then(|transaction| {
-            append(&transaction, records)?;
+    /// Makes the tables of a new trail, and signs that it is empty.
+    fn begin(&mut self) -> Result<(), AuditError> {
+        let key = &self.own.key;
+        let transaction = self.database.transaction();
+        let made = transaction.and_then(|transaction| {
+            schema::make(&transaction)?;
+            put_seal(&transaction, About::Head, &Seal::sign(key, About::Head, 0, &BEGINNING))?;
             transaction.commit()
         });
-        appended.map_err(|source| self.failed(source))
+        made.map_err(|source| self.failed(source))?;
+        self.remember_head()
     }
 
-    /// The newest entries, the newest first.
-    pub fn newest(&self, limit: usize) -> Result<Vec<Entry>, AuditError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let read = || -> rusqlite::Result<Vec<Entry>> {
-            let mut query = self.database.prepare(&format!("{SELECT} ORDER BY row DESC LIMIT ?1"))?;
-            query
-                .query_map([limit], |columns| entry(&read_row(columns)?, &columns.get::<_, Vec<u8>>("hash")?))?
-                .collect()
-        };
-        read().map_err(|source| self.failed(source))
+    /// Carries a trail of version 1 over, where its chain is whole.
+    fn carry_over(&mut self) -> Result<(), AuditError> {
+        let key = &self.own.key;
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate);
+        let carried = transaction.and_then(|transaction| {
+            let old = match schema::take_old(&transaction)? {
+                Ok(old) => old,
+                Err(row) => return Ok(Some(row)),
+            };
+            schema::make(&transaction)?;
+            let count = old.rows.len();
+            let mut rows = Appending::behind(&transaction)?;
+            old.rows.into_iter().try_for_each(|carried| rows.add(carried))?;
+            let action =
+                format!("{count} rows are carried over from version 1, whose last one had the hash {}", old.hash);
+            rows.append(&Deed::of_the_trail(action, "an upgrade".to_owned()), AddressPolicy::None)?;
+            rows.sign(key)?;
+            transaction.commit()?;
+            Ok(None)
+        });
+        if let Some(row) = carried.map_err(|source| self.failed(source))? {
+            return Err(AuditError::Broken { row: row.unsigned_abs() });
+        }
+        // What version 1 had in its text is not left behind in free pages.
+        let cleaned = self.database.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM");
+        cleaned.and_then(|()| self.empty_the_log()).map_err(|source| self.failed(source))?;
+        self.remember_head()
     }
 
-    /// Walks through the chain from its beginning, and counts the rows.
-    pub fn verify(&self) -> Result<u64, AuditError> {
-        let walk = || -> rusqlite::Result<Result<u64, u64>> {
-            let mut query = self.database.prepare(&format!("{SELECT} ORDER BY row"))?;
-            let mut rows = query.query([])?;
-            let (mut count, mut previous) = (0, BEGINNING);
-            while let Some(columns) = rows.next()? {
-                match next_link(columns, count + 1, &previous) {
-                    Some(hash) => (count, previous) = (count + 1, hash),
-                    None => return Ok(Err(count + 1)),
-                }
+    /// Whether the trail still ends where it was signed last, in the database and beside it.
+    fn look_at_its_end(&self) -> Result<(), AuditError> {
+        let seals = self.seals()?;
+        let head = seals.head.as_ref().ok_or(AuditError::Unsigned)?;
+        if head.signer(About::Head).is_none() {
+            return Err(AuditError::BadSignature);
+        }
+        let (last, hash) = newest(&self.database).map_err(|source| self.failed(source))?;
+        let beside = self.beside.head();
+        let furthest = beside.iter().map(|seal| seal.row).chain([head.row]).max().unwrap_or(0);
+        check::ends_at(last, &hash, head, furthest)?;
+        match beside {
+            Some(seal) if self.has(&seal).map_err(|source| self.failed(source))? == Some(false) => {
+                Err(AuditError::Broken { row: seal.row.unsigned_abs() })
             }
-            Ok(Ok(count))
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the row of a seal has its hash; `None` where that row is not kept.
+    fn has(&self, seal: &Seal) -> rusqlite::Result<Option<bool>> {
+        let query = "SELECT hash FROM record WHERE row = ?1";
+        let hash: Option<Hash> = self.database.query_row(query, [seal.row], |columns| columns.get(0)).optional()?;
+        Ok(hash.map(|hash| seal.is_of(seal.row, &hash)))
+    }
+
+    /// Signs anew what another key has signed, where the host's key was lost; the trail says so.
+    ///
+    /// While the host has its key, a signature of another one is somebody else's work.
+    fn sign_with_the_own_key(&mut self) -> Result<(), AuditError> {
+        let seals = self.seals()?;
+        let own = self.own.key.public().to_string();
+        let Some(other) = [&seals.head, &seals.anchor].into_iter().flatten().find(|seal| seal.key != own) else {
+            return Ok(());
         };
-        walk().map_err(|source| self.failed(source))?.map_err(|row| AuditError::Broken { row })
+        if self.own.age == Age::Kept {
+            return Err(AuditError::OtherKey { found: other.key.clone(), wanted: own });
+        }
+        tracing::warn!(
+            before = other.key,
+            now = own,
+            "the audit trail is signed with another key from here on; pin that"
+        );
+        if let Some(anchor) = &seals.anchor {
+            let hash =
+                unhex(&anchor.hash).and_then(|hash| Hash::try_from(hash).ok()).ok_or(AuditError::BadSignature)?;
+            anchor.signer(About::Anchor).ok_or(AuditError::BadSignature)?;
+            let anchor = Seal::sign(&self.own.key, About::Anchor, anchor.row, &hash);
+            put_seal(&self.database, About::Anchor, &anchor).map_err(|source| self.failed(source))?;
+        }
+        let action = format!("the audit trail is signed by {own}, and was by {}", other.key);
+        self.append(&[Deed::of_the_trail(action, "the key was lost".to_owned())], AddressPolicy::None)
+    }
+
+    /// Appends deeds in one transaction, and signs the last of them in the same one: all of it or nothing.
+    pub fn append(&mut self, deeds: &[Deed], addresses: AddressPolicy) -> Result<(), AuditError> {
+        self.change(|rows| deeds.iter().try_for_each(|deed| rows.append(deed, addresses)))
+    }
+
+    fn change(&mut self, work: impl FnOnce(&mut Appending<'_>) -> rusqlite::Result<()>) -> Result<(), AuditError> {
+        let key = &self.own.key;
+        // Immediate: what is read, the newest hash, is what is written after.
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate);
+        let changed = transaction.and_then(|transaction| {
+            let mut rows = Appending::behind(&transaction)?;
+            work(&mut rows)?;
+            rows.sign(key)?;
+            transaction.commit()
+        });
+        changed.map_err(|source| self.failed(source))?;
+        self.remember_head()
+    }
+
+    /// Writes what was signed last outside of the database as well.
+    fn remember_head(&self) -> Result<(), AuditError> {
+        let Some(head) = self.seals()?.head else { return Ok(()) };
+        // The rows are written; what is weaker is that cutting them off is noticed later, or not.
+        if let Err(error) = self.beside.remember(&head) {
+            tracing::warn!(%error, file = %self.beside.head_file().display(), "cannot write down where the audit trail ends");
+        }
+        Ok(())
+    }
+
+    /// Erases the addresses that lie in a network, or that it lies in; the trail says of which rows, and by whom.
+    pub fn erase(&mut self, network: &IpNet, who: &Who, cause: &str) -> Result<u64, AuditError> {
+        let rows = self.rows_from(network).map_err(|source| self.failed(source))?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let action = format!("the addresses of {} rows are erased: {}", rows.len(), ranges(&rows));
+        let deed = Deed { who: who.clone(), ..Deed::of_the_trail(action, cause.to_owned()) };
+        self.change(|appending| {
+            schema::erase(appending.transaction, &rows)?;
+            appending.append_erasure(&deed, &rows)
+        })?;
+        self.empty_the_log().map_err(|source| self.failed(source))?;
+        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+
+    fn rows_from(&self, network: &IpNet) -> rusqlite::Result<BTreeSet<i64>> {
+        let mut query = self.database.prepare("SELECT row, address FROM opening")?;
+        let all = query.query_map([], |columns| Ok((columns.get::<_, i64>(0)?, columns.get::<_, String>(1)?)))?;
+        let meets = |address: &str| policy::read(address).is_some_and(|it| policy::meet(&it, network));
+        all.filter_map(|found| match found {
+            Ok((row, address)) => meets(&address).then_some(Ok(row)),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
+    }
+
+    /// Makes the file shorter by what is free in it. Each step of the statement gives one page back.
+    fn give_pages_back(&self) -> rusqlite::Result<()> {
+        let mut vacuum = self.database.prepare("PRAGMA incremental_vacuum")?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Puts what SQLite's log has into the database, and empties it: it has pages as they were before.
+    fn empty_the_log(&self) -> rusqlite::Result<()> {
+        self.database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Removes the oldest rows, as far as the policy says; what is left begins behind a signed anchor.
+    pub fn prune(&mut self, policy: &AuditPolicy, now: Timestamp) -> Result<(), AuditError> {
+        let last = self.last_to_go(policy, now).map_err(|source| self.failed(source))?;
+        let Some((row, hash)) = last else { return Ok(()) };
+        let key = &self.own.key;
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate);
+        let pruned = transaction.and_then(|transaction| {
+            put_seal(&transaction, About::Anchor, &Seal::sign(key, About::Anchor, row, &hash))?;
+            transaction.execute("DELETE FROM opening WHERE row <= ?1", [row])?;
+            transaction.execute("DELETE FROM record WHERE row <= ?1", [row])?;
+            transaction.commit()
+        });
+        let shrunk = pruned.and_then(|()| {
+            self.give_pages_back()?;
+            self.empty_the_log()
+        });
+        shrunk.map_err(|source| self.failed(source))?;
+        tracing::info!("the audit trail's rows up to {row} are removed, as `audit` in the desired state says");
+        Ok(())
+    }
+
+    /// The last row that is older than it may be, or that has to go to make room.
+    fn last_to_go(&self, policy: &AuditPolicy, now: Timestamp) -> rusqlite::Result<Option<(i64, Hash)>> {
+        let too_old = SignedDuration::try_from(policy.keep_for).ok().and_then(|age| now.checked_sub(age).ok());
+        let aged = too_old.map(|oldest| self.last_before(oldest)).transpose()?.flatten();
+        let crowded = self.last_beyond(policy.keep_bytes)?;
+        let Some(row) = aged.max(crowded) else { return Ok(None) };
+        let query = "SELECT row, hash FROM record WHERE row = ?1";
+        self.database.query_row(query, [row], |columns| Ok((columns.get(0)?, columns.get(1)?))).optional()
+    }
+
+    /// The last of the rows that were all written before a time.
+    fn last_before(&self, oldest: Timestamp) -> rusqlite::Result<Option<i64>> {
+        let mut query = self.database.prepare("SELECT row, at FROM record ORDER BY row")?;
+        let mut rows = query.query([])?;
+        let mut last = None;
+        while let Some(columns) = rows.next()? {
+            let at: String = columns.get(1)?;
+            if at.parse::<Timestamp>().is_ok_and(|at| at >= oldest) {
+                break;
+            }
+            last = Some(columns.get(0)?);
+        }
+        Ok(last)
+    }
+
+    fn last_beyond(&self, bytes: u64) -> rusqlite::Result<Option<i64>> {
+        let number = |name| self.database.pragma_query_value(None, name, |value| value.get::<_, i64>(0));
+        let size = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
+        let size = size.unsigned_abs();
+        if size <= bytes {
+            return Ok(None);
+        }
+        let ends = "SELECT min(row), max(row) FROM record";
+        let (first, last): (Option<i64>, Option<i64>) =
+            self.database.query_row(ends, [], |columns| Ok((columns.get(0)?, columns.get(1)?)))?;
+        let Some((first, last)) = first.zip(last) else { return Ok(None) };
+        let rows = (last - first + 1).unsigned_abs();
+        let kept = u128::from(rows) * u128::from(bytes * KEPT_PERCENT / 100) / u128::from(size);
+        Ok(Some(last - i64::try_from(kept).unwrap_or(i64::MAX)))
     }
 
     fn failed(&self, source: rusqlite::Error) -> AuditError {
         AuditError::Database { path: self.path.clone(), source }
     }
-}
 
-/// Whether an error means that the file's content cannot be trusted, as opposed to a full disk or a locked file.
-pub fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-const SELECT: &str = "SELECT row, at, revision, object, action, cause, result, hash FROM record";
-
-fn version(database: &Connection) -> rusqlite::Result<i64> {
-    database.pragma_query_value(None, "user_version", |value| value.get(0))
+    fn seals(&self) -> Result<Seals, AuditError> {
+        seals(&self.database).map_err(|source| self.failed(source))
+    }
 }
 
 /// Sets the connection up, looks for damage, and says which version the file has.
 fn prepare(database: &Connection) -> rusqlite::Result<i64> {
-    let found = version(database)?;
+    let found = schema::version(database)?;
+    if found == 0 {
+        // Only a database without tables can be told so: what is removed makes the file shorter.
+        database.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     database.pragma_update(None, "journal_mode", "WAL")?;
     // A record that was reported as written survives a loss of power.
     database.pragma_update(None, "synchronous", "FULL")?;
+    // What is erased is overwritten.
+    database.pragma_update(None, "secure_delete", true)?;
     let verdict: String = database.pragma_query_value(None, "quick_check", |value| value.get(0))?;
     if verdict == "ok" { Ok(found) } else { Err(damaged(verdict)) }
 }
@@ -159,95 +345,17 @@ fn damaged(verdict: String) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict))
 }
 
-fn migrate(database: &mut Connection, found: i64) -> rusqlite::Result<()> {
-    let done = usize::try_from(found).unwrap_or(0);
-    for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(done) {
-        let transaction = database.transaction()?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
-    }
-    Ok(())
-}
-
-fn append(transaction: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
-    let newest = transaction
-        .query_row("SELECT row, hash FROM record ORDER BY row DESC LIMIT 1", [], |columns| {
-            Ok((columns.get::<_, i64>(0)?, columns.get::<_, Hash>(1)?))
-        })
-        .optional()?;
-    let (mut row, mut hash) = newest.unwrap_or((0, BEGINNING));
-    let mut insert = transaction.prepare("INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-    for record in records {
-        row += 1;
-        let written = written(row, record);
-        hash = link(&hash, &written).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let Row { row, at, revision, object, action, cause, result } = written;
-        insert.execute(params![row, at, revision, object, action, cause, result, hash])?;
-    }
-    Ok(())
-}
-
-fn written(row: i64, record: &Record) -> Row {
-    Row {
-        row,
-        at: record.at.to_string(),
-        revision: record.revision.as_ref().map(ToString::to_string),
-        object: record.object.clone(),
-        action: record.action.clone(),
-        cause: record.cause.clone(),
-        result: record.result.clone(),
-    }
-}
-
-fn read_row(columns: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
-        row: columns.get("row")?,
-        at: columns.get("at")?,
-        revision: columns.get("revision")?,
-        object: columns.get("object")?,
-        action: columns.get("action")?,
-        cause: columns.get("cause")?,
-        result: columns.get("result")?,
-    })
-}
-
-/// The hash of a row, when it is the one that was expected and carries that hash.
-fn next_link(columns: &rusqlite::Row<'_>, expected: u64, previous: &Hash) -> Option<Hash> {
-    let row = read_row(columns).ok()?;
-    let stored: Hash = columns.get("hash").ok()?;
-    let hash = link(previous, &row).ok()?;
-    (u64::try_from(row.row) == Ok(expected) && hash == stored).then_some(hash)
-}
-
-fn entry(row: &Row, hash: &[u8]) -> rusqlite::Result<Entry> {
-    let text = |column: usize, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
-    };
-    let at: Timestamp = row.at.parse().map_err(|error: jiff::Error| text(1, error.into()))?;
-    let revision = row.revision.as_ref().map(|revision| revision.parse::<Revision>()).transpose();
-    Ok(Entry {
-        row: u64::try_from(row.row).unwrap_or(0),
-        record: Record {
-            at,
-            revision: revision.map_err(|error| text(2, error.into()))?,
-            object: row.object.clone(),
-            action: row.action.clone(),
-            cause: row.cause.clone(),
-            result: row.result.clone(),
-        },
-        hash: hex(hash),
-    })
-}
-
-/// Renames the files of a database to the first free `….damaged-N`.
-fn move_aside(path: &Path) -> io::Result<PathBuf> {
+/// Renames the files of a trail to the first free `….damaged-N`; the key stays, since it is the host's.
+fn move_aside(path: &Path) -> Result<PathBuf, AuditError> {
+    let failed = |source| AuditError::Aside { path: path.to_owned(), source };
     let aside = (1_u32..).map(|number| with_suffix(path, &format!(".damaged-{number}"))).find(|aside| !aside.exists());
-    let aside = aside.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
-    for suffix in SUFFIXES {
-        match fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+    let aside = aside.ok_or_else(|| failed(io::Error::from(io::ErrorKind::AlreadyExists)))?;
+    let files = SUFFIXES.iter().map(|suffix| (with_suffix(path, suffix), with_suffix(&aside, suffix)));
+    let head = (Beside::of(path).head_file().to_owned(), with_suffix(&aside, ".head"));
+    for (from, to) in files.chain([head]) {
+        match fs::rename(from, to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
+            other => other.map_err(failed)?,
         }
     }
     Ok(aside)

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
+use crate::audit;
 use crate::desired::Revision;
 use crate::export::token::Claims;
 use crate::reconcile::history::{Ended, Entry};
@@ -120,6 +121,74 @@ pub struct TokenDocument {
     pub pools: Vec<String>,
 }
 
+/// `exitpool audit -o json`: what was done on this host.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AuditDocument {
+    /// The rows, the newest last.
+    pub entries: Vec<AuditEntryDocument>,
+}
+
+/// A row of the audit trail.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AuditEntryDocument {
+    /// Its number, counted from one.
+    pub row: u64,
+    /// When, RFC 3339.
+    pub at: String,
+    /// The revision that was in force; null where there was none.
+    pub revision: Option<String>,
+    /// What it was done to.
+    pub object: String,
+    /// What was done, in a sentence.
+    pub action: String,
+    /// Why.
+    pub cause: String,
+    /// What came of it: `done`, `refused`, or what went wrong.
+    pub result: String,
+    /// Who signed the revision that asked for it; empty where nobody was asked to, or the revision was no reason.
+    pub signers: Vec<String>,
+    /// The number of the user who gave the order; null where none did.
+    pub uid: Option<u32>,
+    /// The id of the token that was used; null where none was.
+    pub token: Option<String>,
+    /// The address, or the network that it was cut down to; null where none was written, or where it was erased.
+    pub address: Option<String>,
+    /// Whether an address was erased.
+    pub address_erased: bool,
+    /// SHA-256 over the hash of the row before and this row, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// `exitpool audit verify -o json`: a trail that is as it was written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct VerifiedDocument {
+    /// How many rows there are.
+    pub rows: u64,
+    /// How many before them the retention has removed.
+    pub removed: u64,
+    /// How many of them are without the address that they had.
+    pub erased: u64,
+    /// The newest row, `ROW:HASH`: written down elsewhere, it is good for `--place` later.
+    pub head: String,
+    /// When that was signed, RFC 3339.
+    pub signed_at: String,
+    /// The public key that signed it.
+    pub key: String,
+    /// Whether that key was known beforehand.
+    pub pinned: bool,
+}
+
+impl AuditEntryDocument {
+    /// Tells a row.
+    pub fn of(entry: &audit::Entry) -> Self {
+        let audit::Record { at, revision, object, action, cause, result } = entry.record.clone();
+        let revision = revision.map(|revision| revision.to_string());
+        let audit::Entry { row, record: _, signers, uid, token, address, address_erased, hash } = entry.clone();
+        let at = at.to_string();
+        Self { row, at, revision, object, action, cause, result, signers, uid, token, address, address_erased, hash }
+    }
+}
+
 impl TokenDocument {
     /// Tells what a token says, and which key it names.
     pub fn of(claims: &Claims, key: &str) -> Self {
@@ -207,11 +276,13 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 4] {
+pub fn schemas() -> [(&'static str, Schema); 6] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
     [
+        ("audit.v1.schema.json", of::<AuditDocument>()),
+        ("audit-verified.v1.schema.json", of::<VerifiedDocument>()),
         ("doctor.v1.schema.json", of::<DoctorDocument>()),
         ("history.v1.schema.json", of::<HistoryDocument>()),
         ("token.v1.schema.json", of::<TokenDocument>()),

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::firewall::helper::{self, Asked};
+use crate::log;
 use crate::sys::users;
 
-use super::arguments::Format;
-use super::{Exit, output};
+use super::Exit;
 
 /// Keep what takes root in ufw, firewalld and iptables-legacy, for a daemon that is not root
 ///
@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    output::start_log(Format::Text);
+    log::start_plain(super::run::levels());
     let user = &arguments.user;
     let uid = users::number_of(user).with_context(|| format!("there is no user `{user}`: name the daemon's"))?;
     let listener = match &arguments.socket {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::log;
 use crate::trial::fuse;
 use crate::trial::place::Place;
 
-use super::arguments::Format;
 use super::{Exit, output};
 
 /// Wait until a change of the firewall is kept, or take it back in time
@@ -24,7 +24,7 @@ pub struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     // What ends the daemon's session does not end this.
     let _ = rustix::process::setsid();
-    output::start_log(Format::Text);
+    log::start_plain(super::run::levels());
     fuse::burn(&Place::of(&arguments.runtime_dir), arguments.id, || output::data(fuse::BURNS)).await?;
     Ok(Exit::Done)
 }

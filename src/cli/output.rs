@@ -38,16 +38,6 @@ pub fn diagnostics(found: &[Diagnostic], text: &str) {
     found.iter().for_each(|diagnostic| talk(&format!("{}\n", diagnostic.render_as(text, Look::Coloured))));
 }
 
-/// Starts the log on standard error; `EXITPOOL_LOG` has the levels, as in `info,exitpool::tor=debug`.
-pub fn start_log(format: super::Format) {
-    let levels = tracing_subscriber::EnvFilter::try_from_env("EXITPOOL_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(levels).with_writer(io::stderr);
-    match format {
-        super::Format::Json => log.json().flatten_event(true).init(),
-        super::Format::Text => log.with_ansi(false).with_target(false).init(),
-    }
-}
-
 /// Lays rows out in columns, two spaces apart.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();

@@ -41,12 +41,20 @@ fn text(report: &Report) -> String {
         ["type", "status", "reason", "message"].iter().map(|field| word(&condition[*field])).collect()
     };
     let conditions = status["conditions"].as_array().map(|all| all.iter().map(condition).collect()).unwrap_or_default();
-    let mut text = format!("revision  {}\n\n", word(&status["revision"]));
+    let mut text = format!("revision  {}\n", word(&status["revision"]));
+    let audit = &status["audit"];
+    match audit["trouble"].as_str() {
+        Some(trouble) => text += &format!("audit     not written, {} records are lost: {trouble}\n\n", audit["lost"]),
+        None => text += &format!("audit     signed by {}\n\n", word(&audit["key"])),
+    }
     text += &output::table(&["CONDITION", "STATUS", "REASON", "MESSAGE"], conditions);
     text += "\n\n";
     text += &nodes::text(&report.nodes);
     for sentence in report.left.iter().chain(&report.failures) {
         text += &format!("\n  {sentence}");
+    }
+    for warning in status["warnings"].as_array().into_iter().flatten() {
+        text += &format!("\n  warning: {} ({})", word(&warning["message"]), word(&warning["reason"]));
     }
     text
 }

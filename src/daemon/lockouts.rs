@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Audit, Record};
+use crate::audit::{Audit, Record, Who};
 use crate::export::address::caller;
 use crate::gate::{Gate, Keeper, Lockout, Now};
 use crate::status::Status;
@@ -151,21 +151,22 @@ impl Told {
     fn record(&self, new: &[&Lockout]) {
         let Some(audit) = &self.audit else { return };
         let revision = self.status.borrow().revision.clone();
-        let row = |object: String, action: String| {
-            audit.append(Record {
+        let row = |action: String, address: Option<IpAddr>| {
+            let record = Record {
                 at: Timestamp::now(),
                 revision: revision.clone(),
-                object,
+                object: "client".to_owned(),
                 action,
                 cause: "too many tokens or passwords were refused".to_owned(),
                 result: "done".to_owned(),
-            });
+            };
+            audit.append_of(record, Who { address, ..Who::default() });
         };
-        for lockout in new.iter().take(MOST_ROWS) {
-            row(format!("address {}", lockout.address), format!("{lockout} is locked out"));
+        for Lockout { address, since: _, until, failures } in new.iter().take(MOST_ROWS) {
+            row(format!("is locked out until {until:.0} after {failures} failures"), Some(*address));
         }
         if let Some(more) = new.len().checked_sub(MOST_ROWS).filter(|more| *more > 0) {
-            row("host".to_owned(), format!("{more} more addresses are locked out"));
+            row(format!("{more} more are locked out"), None);
         }
     }
 }

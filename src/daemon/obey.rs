@@ -76,10 +76,15 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         }
         Verb::Resume { pool } => resume(revisions, pool.as_ref()),
         Verb::Rollback { revision } => rollback(revisions, revision.as_deref(), by),
-        // Rotations and lockouts are not the revisions' business.
-        Verb::Status | Verb::Watch | Verb::Reconcile | Verb::Rotate { .. } | Verb::Unlock { .. } | Verb::Down => {
-            Ok(Vec::new())
-        }
+        // Rotations and lockouts are not the revisions' business, and some orders are done already.
+        Verb::Status
+        | Verb::Watch
+        | Verb::Reconcile
+        | Verb::Rotate { .. }
+        | Verb::Unlock { .. }
+        | Verb::EraseAddress { .. }
+        | Verb::LogLevel { .. }
+        | Verb::Down => Ok(Vec::new()),
     }
 }
 

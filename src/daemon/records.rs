@@ -50,11 +50,15 @@ impl Records {
         &self.history
     }
 
-    /// Who signed a revision that was put in force, as far as is remembered.
-    pub(super) fn signers(&self, revision: &Revision) -> Vec<String> {
-        let kept = self.owed.iter().cloned().chain(self.history.list().into_iter().rev());
-        let entry = kept.map(|kept| kept.entry).find(|entry| entry.revision == *revision);
-        entry.map(|entry| entry.signers).unwrap_or_default()
+    /// Who signed a revision, as far as the history knows.
+    pub(super) fn signers_of(&self, revision: &Revision) -> Vec<String> {
+        let owed = self.owed.iter().map(|kept| &kept.entry);
+        if let Some(entry) = owed.into_iter().find(|entry| entry.revision == *revision) {
+            return entry.signers.clone();
+        }
+        let kept = self.history.list();
+        let found = kept.into_iter().find(|kept| kept.entry.revision == *revision);
+        found.map(|kept| kept.entry.signers).unwrap_or_default()
     }
 
     /// What operators have said.

@@ -27,6 +27,8 @@ pub(super) struct Revisions {
     refused: Option<Revision>,
     offered: Option<Offered>,
     in_force: Option<InForce>,
+    /// Who signed it; empty where nobody asks for signatures.
+    signers: Vec<String>,
     pub(super) records: Records,
 }
 
@@ -64,6 +66,7 @@ impl Revisions {
             refused: None,
             offered: None,
             in_force: None,
+            signers: Vec::new(),
             records: Records::of(&settings.state_dir),
         };
         revisions.recall();
@@ -83,8 +86,14 @@ impl Revisions {
 
     fn set(&mut self, revision: Revision, desired: Desired) {
         self.seen.accepted = Some(revision.clone());
-        self.seen.signers = self.records.signers(&revision);
+        self.signers = self.records.signers_of(&revision);
+        self.seen.signers.clone_from(&self.signers);
         self.in_force = Some(InForce { revision, desired });
+    }
+
+    /// Who signed the revision in force.
+    pub(super) fn signers(&self) -> &[String] {
+        &self.signers
     }
 
     /// The desired state in force.

@@ -21,14 +21,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Outcome;
+use crate::audit::Who;
 use crate::desired::PoolName;
 use crate::observe::Visitor;
 use crate::plan::Deletions;
-use crate::status::wire::{DriftDocument, NodesDocument, StatusDocument};
+use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Visitors};
 use crate::sys::{files, users};
 
 use super::StatusReceiver;
+use super::at_once::{AtOnce, Operator};
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
 pub use watch::Watching;
@@ -86,6 +88,16 @@ pub enum Verb {
         /// Nodes and pools; none means all.
         names: Vec<String>,
     },
+    /// Erase an address, or a network, from the audit trail.
+    EraseAddress {
+        /// The address, or a network of them.
+        address: String,
+    },
+    /// Tell the levels of the log, or set them until the daemon ends.
+    LogLevel {
+        /// The levels, as in `info,exitpool::tor=debug`; `None` asks for them.
+        levels: Option<String>,
+    },
     /// Let in again who is locked out.
     Unlock {
         /// The address; `None` means everybody.
@@ -129,15 +141,15 @@ pub struct Report {
     /// `/api/v1/drift`; an older daemon does not tell it.
     #[serde(default)]
     pub drift: serde_json::Value,
+    /// `/api/v1/events`; an older daemon does not tell them.
+    #[serde(default)]
+    pub events: EventsDocument,
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
     /// Whether the host matches the file, as the page says it, and what belongs to it; told to who watches.
     #[serde(default)]
     pub headline: Vec<String>,
-    /// `/api/v1/events`; told to who watches.
-    #[serde(default)]
-    pub events: serde_json::Value,
 }
 
 /// A question on its way to the loop.
@@ -147,6 +159,8 @@ pub struct Request {
     pub verb: Verb,
     /// Who asks: the user at the other end of the socket.
     pub by: String,
+    /// The same, for the audit trail.
+    pub who: Who,
     reply: oneshot::Sender<Report>,
 }
 
@@ -199,6 +213,8 @@ pub struct Daemon {
     pub wakeups: Wakeups,
     /// Who fetches a remote source.
     pub fetching: Option<Fetching>,
+    /// What is done beside the passes.
+    pub at_once: AtOnce,
 }
 
 /// Serves the socket until `stop`; a leftover of an earlier daemon is replaced, since the lock is ours.
@@ -233,7 +249,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     if question.verb == Verb::Watch {
         return watch::tell(stream, daemon.status).await;
     }
-    let Some(report) = daemon.report(question, users::name_of(uid)).await else {
+    let Some(report) = daemon.report(question, uid).await else {
         return;
     };
     if let Ok(mut line) = serde_json::to_vec(&report) {
@@ -244,7 +260,7 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
 
 impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
-    async fn report(&self, Question { verb, from }: Question, by: String) -> Option<Report> {
+    async fn report(&self, Question { verb, from }: Question, uid: u32) -> Option<Report> {
         if verb == Verb::Status {
             let visitors = self.visitors.lately(Timestamp::now());
             return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
@@ -252,13 +268,18 @@ impl Daemon {
         if let Some(operator) = from {
             self.visitors.saw(operator, Timestamp::now());
         }
+        let by = users::name_of(uid);
+        let who = Who { uid: Some(uid), address: from.map(|operator| operator.address), ..Who::default() };
+        if let Some(answer) = self.at_once.answer(&verb, &Operator { by: &by, who: &who }).await {
+            return Some(Report::of(&self.status.borrow()).answering(answer));
+        }
         tracing::info!(by, ?verb, "an operator asks");
         let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
         if let Some(fetching) = self.fetching.as_ref().filter(|_| looks_at_the_source) {
             fetching.now().await;
         }
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { verb, by, reply }).await.ok()?;
+        self.requests.send(Request { verb, by, who, reply }).await.ok()?;
         self.wakeups.wake(Cause::Operator);
         answer.await.ok()
     }
@@ -287,9 +308,9 @@ impl Report {
             status: serde_json::to_value(StatusDocument::of(status, None)).unwrap_or_default(),
             nodes: serde_json::to_value(NodesDocument::from(status)).unwrap_or_default(),
             drift: serde_json::to_value(DriftDocument::from(status)).unwrap_or_default(),
+            events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
             headline: Vec::new(),
-            events: serde_json::Value::Null,
         }
     }
 
@@ -319,9 +340,9 @@ impl Report {
             status: serde_json::Value::Null,
             nodes: serde_json::Value::Null,
             drift: serde_json::Value::Null,
+            events: EventsDocument::default(),
             visitors: BTreeSet::new(),
             headline: Vec::new(),
-            events: serde_json::Value::Null,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the daemon holds between two passes: the revisions, the reconciler, the published status.
 
+mod notes;
 mod orders;
 
 use std::net::IpAddr;
@@ -12,16 +13,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Drivers;
+use crate::audit::Audit;
 use crate::desired::{self, Desired, DriverChoice, Revision};
 use crate::error::chain;
 use crate::export::Desk;
 use crate::firewall::{self, Firewall};
 use crate::gate::Gate;
 use crate::observe::Observed;
-use crate::plan::{Mandate, Plan, TakeBack};
+use crate::plan::{Mandate, Plan};
 use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
-use crate::rollout::{self, Orders, Retreat};
+use crate::rollout;
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
 use crate::sys::addresses;
@@ -31,7 +33,7 @@ use crate::trial::Terms;
 
 use super::StatusReceiver;
 use super::exports::Trail;
-use super::journal::Journal;
+use super::journal::{self, Journal, Signed};
 use super::lockouts::{self, Keeping, Told};
 use super::revisions::{InForce, Revisions, Watched};
 use super::rotating::Rotating;
@@ -52,6 +54,8 @@ pub(super) struct State {
     reconciler: Reconciler,
     driver: Option<DriverChoice>,
     journal: Journal,
+    /// The revision that the audit trail knows to be in force.
+    noted: Option<Revision>,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     rollbacks: Rollbacks,
@@ -77,6 +81,7 @@ impl State {
             geoip: settings.geoip.clone(),
             geoip6: settings.geoip6.clone(),
         });
+        let noted = revisions.in_force().map(|in_force| in_force.revision.clone());
         let trying = Trying::new(&settings.runtime_dir, wakeups);
         let rotating = Rotating::of(revisions.records.memory().clone());
         let probed = wakeups.clone();
@@ -105,6 +110,7 @@ impl State {
             reconciler,
             driver: None,
             journal: Journal::open(settings),
+            noted,
             addresses,
             converged: None,
             rollbacks: Rollbacks::default(),
@@ -138,6 +144,11 @@ impl State {
 
     pub(super) fn visitors(&self) -> Arc<Visitors> {
         Arc::clone(&self.visitors)
+    }
+
+    /// The audit trail.
+    pub(super) fn trail(&self) -> Option<Arc<Audit>> {
+        self.journal.trail()
     }
 
     /// Who asks too often, and who is locked out.
@@ -192,6 +203,8 @@ impl State {
             self.publish(None, None, &Observed::default(), &Plan::default());
             return Instant::now() + UNWATCHED_PAUSE;
         };
+        self.note_what_is_in_force(&revision);
+        self.journal.follow(desired.audit);
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
         let mandate = self.revisions.records.orders().mandate(&revision);
@@ -226,27 +239,6 @@ impl State {
         });
     }
 
-    /// Remembers that a change of the guard was taken back, counts it, and tells the audit trail.
-    async fn note_what_was_taken_back(&mut self) {
-        let Some(in_force) = self.revisions.in_force().map(|in_force| in_force.revision.clone()) else { return };
-        let Some(taken_back) = self.trying.ended() else { return };
-        match taken_back.cause {
-            TakeBack::ProbeFailed(_) => self.rollbacks.probe_failed += 1,
-            TakeBack::Unconfirmed => self.rollbacks.unconfirmed += 1,
-        }
-        let result = taken_back.failed.as_deref().unwrap_or("done");
-        tracing::warn!(cause = %taken_back.cause, result, revision = %in_force, "the change of the firewall was taken back");
-        self.journal.taken_back(&taken_back, &in_force);
-        let orders = self.revisions.records.orders().clone();
-        let retreat = Retreat { revision: in_force, taken_back };
-        match self.revisions.records.order(Orders { taken_back: Some(retreat), ..orders }) {
-            Ok(()) => self.trying.forget().await,
-            Err(error) => {
-                tracing::error!(error = chain(&error), "a restart would try the change of the firewall again")
-            }
-        }
-    }
-
     /// Makes sure that the driver is the one that desired names; one that cannot be had is tried again each pass.
     async fn choose_firewall(&mut self, choice: DriverChoice) {
         if self.driver == Some(choice) {
@@ -265,8 +257,9 @@ impl State {
     }
 
     fn remember(&mut self, pass: &reconcile::Pass, revision: &Revision) {
+        let asked_by = Signed { revision, signers: self.revisions.signers() };
         for outcome in &pass.outcomes {
-            self.journal.outcome(outcome, pass.guard_author.as_ref(), revision);
+            self.journal.outcome(outcome, pass.guard_author.as_ref(), &asked_by);
         }
         if pass.left.is_converged() && self.converged.as_ref() != Some(revision) {
             self.revisions.records.converged(revision);
@@ -304,9 +297,11 @@ impl State {
             suspended_pools: &pools,
             rollbacks: self.rollbacks,
             rotations: self.rotating.rotations(),
+            audit: &self.journal.told(),
             lockouts: &self.gate.lockouts(lockouts::now()),
             pass,
         });
+        journal::warn_anew(&previous.warnings, &status.warnings);
         self.metrics.publish(&status);
         self.published.send_replace(Arc::new(status));
     }

@@ -5,6 +5,7 @@
 //! `validate`'s business.
 
 mod alerts;
+mod audit;
 mod exports;
 mod torrc;
 mod whitelist;
@@ -13,6 +14,7 @@ pub use alerts::{
     Alertmanager, Alerts, Channel, CountedFailures, Email, FailureRate, Nothing, Rules, StaleAfter, Sustained,
     Telegram, Webhook, Within,
 };
+pub use audit::AuditDocument;
 pub use exports::{ExportFormat, Exports, Grant, QuotaDocument};
 pub use torrc::TorrcValue;
 pub use whitelist::Allowed;
@@ -61,6 +63,9 @@ pub struct Document {
     /// Who may download the lists of nodes.
     #[serde(default)]
     pub exports: Exports,
+    /// How long the audit trail is kept, and what it says of addresses.
+    #[serde(default)]
+    pub audit: AuditDocument,
 }
 
 /// The version of the format.

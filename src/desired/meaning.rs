@@ -12,8 +12,8 @@ use super::exports::{Grant, Quota, canonical};
 use super::values::Peer;
 use super::whitelist::Whitelists;
 use super::{
-    Access, AccessLines, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits, Pool, Probe,
-    Prune, RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
+    Access, AccessLines, AuditPolicy, Desired, ExitPolicy, Exports, FirewallPolicy, HealthPolicy, Lockout, NewCommits,
+    Pool, Probe, Prune, RateLimit, ReconcilePolicy, SelfHeal, SshAccess,
 };
 
 /// Says what a valid document means, whose whitelists mean these networks.
@@ -25,6 +25,7 @@ pub fn of(document: &Document, whitelists: Whitelists) -> Desired {
         reconcile: reconcile(&document.reconcile),
         health: health(&document.health),
         exports: exports(&document.exports),
+        audit: AuditPolicy::of(&document.audit),
     }
 }
 

@@ -7,7 +7,7 @@ mod contacts;
 mod list_path;
 mod network;
 
-pub use amounts::{PerSecond, Percent, Period, Positive};
+pub use amounts::{PerSecond, Percent, Period, Positive, Size};
 pub use contacts::{
     ChatId, CredentialName, HostName, HttpUrl, Label, MailAddress, MailServer, SecretPath, TokenId, TrustedKey,
     VariableName,

@@ -1,4 +1,4 @@
-//! Keys of tokens: how they are written, and what they are called.
+//! Keys of tokens, and the host's own: how they are written, and what they are called.
 //!
 //! A public key is written `ed25519:<base64>` in the desired state. A secret key is written as PASERK
 //! (<https://github.com/paseto-standard/paserk>), and so is the id of a key, which every token names.
@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use blake2::digest::consts::U33;
 use blake2::{Blake2b, Digest as _};
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::desired::values::TrustedKey;
 
@@ -42,6 +42,11 @@ impl PublicKey {
     /// The key's id.
     pub fn id(&self) -> KeyId {
         KeyId::of(self.0.as_bytes())
+    }
+
+    /// Whether a signature over a message is this key's.
+    pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 
     pub(super) fn verifying(&self) -> &VerifyingKey {
@@ -77,6 +82,11 @@ impl SecretKey {
     /// Writes the key down, `k4.secret.…`: for its file and for nothing else.
     pub fn reveal(&self) -> String {
         format!("{SECRET}{}", URL_SAFE_NO_PAD.encode(self.0.to_keypair_bytes()))
+    }
+
+    /// Signs a message. Whoever calls this sees to it that no message of one protocol is one of another.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     pub(super) fn signing(&self) -> &SigningKey {

@@ -56,8 +56,9 @@ pub struct Wish<'a> {
 pub fn plan(wish: &Wish<'_>, observed: &Observed) -> Plan {
     let wanted = wish.wanted();
     let mut deciding = Deciding::new(wish, observed, &wanted);
-    deciding.prune();
+    // First, since whoever asks how many nodes of a pool may be unavailable counts those out that lack an exit.
     deciding.share_out();
+    deciding.prune();
     for instance in wanted.values() {
         deciding.instance(instance);
     }
@@ -269,7 +270,8 @@ impl Deciding<'_> {
 
     /// The exit that an instance has for itself.
     fn own_exit(&mut self, name: &InstanceName) -> ExitChoice {
-        match self.own.remove(name) {
+        // It stays known: who is decided later counts by it as well.
+        match self.own.get(name).cloned() {
             Some(Lot::Exit(exit)) => ExitChoice::Only(exit),
             Some(Lot::Nothing(reason)) => {
                 self.block(Object::Instance(name.clone()), reason);

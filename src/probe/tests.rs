@@ -70,6 +70,13 @@ async fn the_name_goes_through_the_node_with_credentials_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_address_goes_along_like_a_name_since_tor_warns_of_others() {
+    let (socks, site) = site(answering("200 OK", "")).await;
+    ask(socks, &probe("http://192.0.2.9:8080/"), "x").await.unwrap();
+    assert_eq!(site.await.unwrap().target, "192.0.2.9:8080");
+}
+
+#[tokio::test]
 async fn only_an_answer_of_success_counts_and_no_redirection_is_followed() {
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n".to_owned();
     for (answer, words) in [

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::node::RotationStatus;
 use super::totals::is_new_pass;
-use super::{Condition, Inputs, NodeState, NodeStatus, Reason};
+use super::{Condition, Inputs, NodeState, NodeStatus, Reason, Warning};
 use crate::desired::NodeName;
 use crate::observe::Author;
 use crate::plan::step::{Cause, Object, Step};
@@ -76,7 +76,12 @@ struct Draft {
 }
 
 /// The events after a pass: those before, and the new ones behind them.
-pub(super) fn after(inputs: &Inputs<'_>, conditions: &[Condition], nodes: &[NodeStatus]) -> VecDeque<Arc<Event>> {
+pub(super) fn after(
+    inputs: &Inputs<'_>,
+    conditions: &[Condition],
+    nodes: &[NodeStatus],
+    warnings: &[Warning],
+) -> VecDeque<Arc<Event>> {
     let mut events = inputs.previous.map(|previous| previous.events.clone()).unwrap_or_default();
     let next_id = events.back().map_or_else(|| first_id(inputs), |event| event.id + 1);
     let drafts = accepted(inputs)
@@ -84,7 +89,8 @@ pub(super) fn after(inputs: &Inputs<'_>, conditions: &[Condition], nodes: &[Node
         .chain(steps(inputs))
         .chain(failures(inputs))
         .chain(node_changes(inputs, nodes))
-        .chain(condition_changes(inputs, conditions));
+        .chain(condition_changes(inputs, conditions))
+        .chain(new_warnings(inputs, warnings));
     for (id, draft) in (next_id..).zip(drafts) {
         events.push_back(Arc::new(draft.event(id, inputs.now)));
     }
@@ -223,4 +229,16 @@ fn condition_changes(inputs: &Inputs<'_>, conditions: &[Condition]) -> Vec<Draft
         message: format!("{} is {}: {}", condition.kind, condition.status, condition.message),
     };
     conditions.iter().filter(changed).map(draft).collect()
+}
+
+/// One event for each sort of warning that begins or is over, however many nodes it concerns.
+fn new_warnings(inputs: &Inputs<'_>, warnings: &[Warning]) -> Vec<Draft> {
+    let before = inputs.previous.map_or(&[][..], |previous| &previous.warnings);
+    let has = |warnings: &[Warning], reason| warnings.iter().any(|warning| warning.reason == reason);
+    let draft = |severity, reason, message| Draft { severity, reason, about: About::Host, message };
+    let begun = warnings.iter().filter(|warning| !has(before, warning.reason));
+    let begun = begun.map(|warning| draft(Severity::Error, warning.reason, warning.message.clone()));
+    let over = Warning::REASONS.into_iter().filter(|reason| has(before, *reason) && !has(warnings, *reason));
+    let over = over.map(|reason| draft(Severity::Info, reason, "is over".to_owned()));
+    begun.chain(over).collect()
 }

@@ -59,8 +59,21 @@ pub struct Inputs<'a> {
     pub rollbacks: Rollbacks,
     /// When nodes have rotated.
     pub rotations: &'a Rotations,
+    /// How the audit trail goes.
+    pub audit: &'a AuditTrail,
     /// The pass that has just ended; `None` where none could begin, as with no desired state.
     pub pass: Option<&'a Pass>,
+}
+
+/// How the audit trail goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditTrail {
+    /// The public key that signs it, `ed25519:<base64>`; `None` where that is not known.
+    pub key: Option<String>,
+    /// Records that could not be written since the daemon started.
+    pub lost: u64,
+    /// Why records cannot be written now; `None` where they can.
+    pub trouble: Option<String>,
 }
 
 /// How often something was taken back, by what caused it.

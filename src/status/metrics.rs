@@ -20,6 +20,7 @@ use prometheus::{IntCounter, Registry, TextEncoder};
 
 use super::condition::{ConditionStatus, ConditionType};
 use super::inputs::Fault;
+use super::warning::{Warning, by_guard_relay};
 use super::{Activity, NodeStatus, Rollbacks, Status};
 use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
@@ -95,6 +96,7 @@ impl Metrics {
         self.publish_source(status);
         self.publish_conditions(status);
         self.publish_held(status);
+        self.publish_warnings(status);
         self.publish_sums(status);
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -218,11 +220,22 @@ impl Metrics {
         }
     }
 
+    fn publish_warnings(&self, status: &Status) {
+        for reason in Warning::REASONS {
+            let warnings = status.warnings.iter().filter(|warning| warning.reason == reason).count();
+            self.series.warnings.with_label_values(&[reason.as_str()]).set(count(warnings));
+        }
+        let most = by_guard_relay(&status.nodes).iter().map(|(_, at_it)| at_it.len()).max().unwrap_or(0);
+        self.series.guard_relay_nodes_max.set(count(most));
+        raise(&self.series.unsafe_socks_total, status.totals.unsafe_socks);
+    }
+
     fn publish_sums(&self, status: &Status) {
         let Rollbacks { operator, probe_failed, unconfirmed } = status.totals.rollbacks;
         for (cause, sum) in [("operator", operator), ("probe_failed", probe_failed), ("unconfirmed", unconfirmed)] {
             raise(&self.series.rollback_total.with_label_values(&[cause]), sum);
         }
+        raise(&self.series.audit_records_lost_total.with_label_values::<&str>(&[]), status.audit.lost);
         for (result, sum) in &status.totals.passes {
             raise(&self.series.reconcile_total.with_label_values(&[result.label()]), *sum);
         }

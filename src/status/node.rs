@@ -13,7 +13,7 @@ use super::describe::{describe_failure, reason_of_block};
 use super::{Condition, ConditionStatus, ConditionType, Inputs, Reason};
 use crate::desired::{self, Country, NodeName, PoolName};
 use crate::health::Probed;
-use crate::observe::{Bootstrap, Control, Observation, Process};
+use crate::observe::{Bootstrap, Control, GuardRelay, Observation, Process, UnsafeSocks};
 use crate::plan::WaitReason;
 use crate::plan::step::Cause;
 pub use exit::{ExitStatus, RotationStatus};
@@ -92,6 +92,10 @@ pub struct InstanceStatus {
     pub version: Option<String>,
     /// How far it has come, while it answers.
     pub bootstrap: Option<Bootstrap>,
+    /// The guard relays that its circuits begin at, as far as they are known.
+    pub guard_relays: BTreeSet<GuardRelay>,
+    /// How often it was asked to connect to an address, and not to a name.
+    pub unsafe_socks: UnsafeSocks,
 }
 
 impl NodeState {
@@ -268,12 +272,20 @@ fn restarts(view: &View<'_>, before: Option<&NodeStatus>) -> u64 {
 /// Says what is known about the process of a node.
 fn instance_status(view: &View<'_>, before: Option<&NodeStatus>) -> InstanceStatus {
     let process = view.observed.and_then(|instance| instance.process.present());
-    let last = before.and_then(|before| before.instance.last_process.clone());
+    let before = before.map(|before| &before.instance);
+    let last = before.and_then(|before| before.last_process.clone());
+    let control = view.control();
     InstanceStatus {
         last_process: process.cloned().or(last),
         pid: process.map(|process| process.pid),
-        version: view.control().map(|control| control.version.clone()),
-        bootstrap: view.control().map(|control| control.bootstrap.clone()),
+        version: control.map(|control| control.version.clone()),
+        bootstrap: control.map(|control| control.bootstrap.clone()),
+        guard_relays: control.map(|control| control.guard_relays.clone()).unwrap_or_default(),
+        // A silence of its control socket counts nothing twice.
+        unsafe_socks: control
+            .map(|control| control.unsafe_socks)
+            .or(before.map(|before| before.unsafe_socks))
+            .unwrap_or_default(),
     }
 }
 

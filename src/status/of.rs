@@ -9,7 +9,7 @@ use super::conditions::{Facts, conditions};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
     AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, History, Inputs,
-    Note, PoolStatus, Status, Totals, event,
+    Note, PoolStatus, Status, Totals, event, warning,
 };
 use crate::desired::{Access, Desired, ReconcilePolicy, SelfHeal};
 use crate::observe::{Door, Observation, ObservedGuard};
@@ -21,6 +21,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
     let nodes = node::nodes(inputs);
     let drift = Drift::after(inputs);
     let conditions = conditions(&Facts { inputs, nodes: &nodes, drift: &drift });
+    let warnings = warning::warnings(inputs, &nodes);
     let generation = generation(inputs);
     let reconcile = inputs.desired.map_or_else(ReconcilePolicy::default, |desired| desired.reconcile.clone());
     Status {
@@ -39,6 +40,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         pools: pools(inputs.desired, &nodes),
         firewall: firewall(inputs, &conditions, &drift),
         server_addresses: inputs.server_addresses.to_vec(),
+        audit: inputs.audit.clone(),
         access: inputs.desired.map(|desired| lists(&desired.access, inputs.plan)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
         lockouts: inputs.lockouts.to_vec(),
@@ -53,9 +55,10 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         waiting: waiting(inputs),
         blocked: blocked(inputs),
         held: held(inputs),
+        events: event::after(inputs, &conditions, &nodes, &warnings),
+        warnings,
         failures: inputs.failures.clone(),
-        events: event::after(inputs, &conditions, &nodes),
-        totals: Totals::after(inputs),
+        totals: Totals::after(inputs, &nodes),
         history: history(inputs, &nodes),
         conditions,
         nodes,

@@ -99,6 +99,10 @@ reasons! {
     RolloutStopped,
     /// The process of an instance is another one than before.
     Restarted,
+    /// Many tors of this host enter Tor by one guard relay.
+    CrowdedGuardRelay,
+    /// Clients connect to addresses and not to names.
+    UnsafeSocks,
 }
 
 impl fmt::Display for Reason {

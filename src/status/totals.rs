@@ -1,8 +1,8 @@
 //! Sums since the daemon started. They live in the status, so that publishing one twice counts nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fault, Inputs, PassResult, Rollbacks, SourceError};
+use super::{Fault, Inputs, NodeStatus, PassResult, Rollbacks, SourceError};
 use crate::plan::step::{Cause, Object, ObjectKind};
 
 /// Sums since the daemon started; none ever falls.
@@ -18,6 +18,8 @@ pub struct Totals {
     pub rollbacks: Rollbacks,
     /// Changes of the firewall, by driver and outcome.
     pub firewall_applies: BTreeMap<(&'static str, Outcome), u64>,
+    /// Connections that clients asked for by address, and not by name.
+    pub unsafe_socks: u64,
 }
 
 /// How something ended; a closed set, fit for a metric label.
@@ -44,12 +46,13 @@ impl Outcome {
 
 impl Totals {
     /// The sums after a pass.
-    pub(super) fn after(inputs: &Inputs<'_>) -> Self {
+    pub(super) fn after(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Self {
         let mut totals = inputs.previous.map(|previous| previous.totals.clone()).unwrap_or_default();
         totals.count_pass(inputs);
         totals.count_drift(inputs);
         totals.count_rejection(inputs);
         totals.count_firewall(inputs);
+        totals.count_unsafe_socks(inputs, nodes);
         totals.rollbacks = inputs.rollbacks;
         totals
     }
@@ -65,7 +68,7 @@ impl Totals {
     fn count_drift(&mut self, inputs: &Inputs<'_>) {
         let repaired = inputs.pass.filter(|_| is_new_pass(inputs)).map_or(&[][..], |pass| &pass.applied);
         let known = |object: &Object| inputs.previous.is_some_and(|previous| previous.drift.has(object));
-        let found: std::collections::BTreeSet<&Object> = repaired
+        let found: BTreeSet<&Object> = repaired
             .iter()
             .chain(inputs.plan.decided())
             .filter(|step| step.cause == Cause::Drift && !known(&step.object))
@@ -88,6 +91,30 @@ impl Totals {
         });
         if !known {
             *self.rejected.entry(*fault).or_default() += 1;
+        }
+    }
+
+    /// Counts unsafe connections: of each tor once, however many nodes it serves.
+    fn count_unsafe_socks(&mut self, inputs: &Inputs<'_>, nodes: &[NodeStatus]) {
+        let before: BTreeMap<_, _> = inputs
+            .previous
+            .into_iter()
+            .flat_map(|previous| &previous.nodes)
+            .map(|node| (&node.name, node.instance.unsafe_socks.count))
+            .collect();
+        let mut counted = BTreeSet::new();
+        for node in nodes {
+            if node
+                .instance
+                .last_process
+                .as_ref()
+                .is_some_and(|process| !counted.insert((process.pid, process.started)))
+            {
+                continue;
+            }
+            let (before, now) = (before.get(&node.name).copied().unwrap_or(0), node.instance.unsafe_socks.count);
+            // Another process counts from the beginning.
+            self.unsafe_socks += if now >= before { now - before } else { now };
         }
     }
 

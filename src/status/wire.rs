@@ -12,6 +12,7 @@ mod pages;
 mod probe;
 pub mod query;
 mod schema;
+mod warning;
 
 use std::net::IpAddr;
 
@@ -32,6 +33,7 @@ pub use lockout::LockoutDocument;
 pub use openapi::openapi;
 pub use orders::{HeldDocument, OfferedDocument, SuspensionDocument};
 pub use schema::schemas;
+pub use warning::WarningDocument;
 
 /// `/api/v1/status`: whether the host is what the desired state says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +53,9 @@ pub struct StatusDocument {
     pub suspensions: Vec<SuspensionDocument>,
     /// The steps that wait for an operator's word.
     pub held: Vec<HeldDocument>,
+    /// What is weaker than it should be, while the host may be as desired.
+    #[serde(default)]
+    pub warnings: Vec<WarningDocument>,
     /// The pools, in the file's order.
     pub pools: Vec<PoolDocument>,
     /// The firewall.
@@ -60,6 +65,9 @@ pub struct StatusDocument {
     pub lockouts: Vec<LockoutDocument>,
     /// This host.
     pub server: ServerDocument,
+    /// The audit trail.
+    #[serde(default)]
+    pub audit: AuditDocument,
     /// Who asks; null where that is no network address.
     pub client: Option<ClientDocument>,
 }
@@ -112,6 +120,18 @@ pub struct FirewallDocument {
 pub struct ServerDocument {
     /// Its addresses.
     pub addresses: Vec<String>,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AuditTrail")]
+pub struct AuditDocument {
+    /// The public key that signs it, `ed25519:<base64>`; null where that is not known.
+    pub key: Option<String>,
+    /// Records that could not be written since the daemon started.
+    pub lost: u64,
+    /// Why records cannot be written now; null where they can.
+    pub trouble: Option<String>,
 }
 
 /// Who asks.
@@ -175,10 +195,16 @@ pub struct InstanceDocument {
     /// How far it has bootstrapped, in percent.
     #[schemars(range(max = 100))]
     pub bootstrap: Option<u8>,
+    /// The guard relays that its circuits begin at, by fingerprint; empty while none is known.
+    #[serde(default)]
+    pub guard_relays: Vec<String>,
+    /// How often it was asked to connect to an address, and not to a name, since it is listened to.
+    #[serde(default)]
+    pub unsafe_socks: u64,
 }
 
 /// `/api/v1/events`: what happened, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EventsDocument {
     /// The events that are kept.
     pub events: Vec<EventDocument>,
@@ -227,6 +253,7 @@ impl StatusDocument {
             offered: OfferedDocument::of(status),
             suspensions: SuspensionDocument::all(status),
             held: status.held.iter().map(HeldDocument::from).collect(),
+            warnings: status.warnings.iter().map(WarningDocument::from).collect(),
             pools: status.pools.iter().map(PoolDocument::from).collect(),
             firewall: FirewallDocument {
                 driver: status.firewall.driver.to_owned(),
@@ -235,6 +262,11 @@ impl StatusDocument {
             },
             lockouts: status.lockouts.iter().map(LockoutDocument::from).collect(),
             server: ServerDocument { addresses: status.server_addresses.iter().map(ToString::to_string).collect() },
+            audit: AuditDocument {
+                key: status.audit.key.clone(),
+                lost: status.audit.lost,
+                trouble: status.audit.trouble.clone(),
+            },
             client: client.map(|address| ClientDocument {
                 address: address.to_canonical().to_string(),
                 whitelisted: status.access.panel_has(address),
@@ -285,6 +317,8 @@ impl From<&NodeStatus> for NodeDocument {
                 pid: node.instance.pid,
                 version: node.instance.version.clone(),
                 bootstrap: node.instance.bootstrap.as_ref().map(|bootstrap| bootstrap.progress),
+                guard_relays: node.instance.guard_relays.iter().map(|relay| relay.fingerprint.to_string()).collect(),
+                unsafe_socks: node.instance.unsafe_socks.count,
             },
             conditions: documents(&node.conditions),
         }

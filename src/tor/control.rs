@@ -19,6 +19,7 @@ mod renewals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,10 +32,14 @@ pub use framing::Message;
 use renewals::Renewals;
 
 use super::news::News;
-use crate::observe::Renewal;
+use crate::observe::{Renewal, UnsafeSocks};
 
 /// The event by which tor says that new connections use new circuits; it says nothing where it puts that off.
 const NEWNYM_IS_DONE: &str = "SIGNAL NEWNYM";
+
+/// What the event begins with by which tor says that somebody has asked it to connect to an address. What stands behind it
+/// names the address, and is not read.
+const UNSAFE_SOCKS: &str = "STATUS_CLIENT WARN DANGEROUS_SOCKS";
 
 /// Speaks to one control socket; the actor ends when this is dropped.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ pub struct ControlClient {
     requests: mpsc::Sender<Request>,
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
+    unsafe_socks: Arc<Mutex<UnsafeSocks>>,
 }
 
 /// What was heard of an instance's circuits, which no question answers.
@@ -53,6 +59,8 @@ pub struct Heard {
     pub renewal: Renewal,
     /// Since when it uses them, as tor writes times; empty where it was not told to.
     pub renewed_at: String,
+    /// How often it was asked to connect to an address, and not to a name.
+    pub unsafe_socks: UnsafeSocks,
 }
 
 /// One command on its way.
@@ -71,6 +79,7 @@ struct Actor {
     launched: BTreeMap<u64, Instant>,
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
+    unsafe_socks: Arc<Mutex<UnsafeSocks>>,
 }
 
 impl ControlClient {
@@ -79,6 +88,7 @@ impl ControlClient {
         let (requests, queue) = mpsc::channel(4);
         let latency_ms = Arc::new(AtomicU32::new(0));
         let renewals = Renewals::default();
+        let unsafe_socks: Arc<Mutex<UnsafeSocks>> = Arc::default();
         let actor = Actor {
             address,
             connection: None,
@@ -86,9 +96,10 @@ impl ControlClient {
             launched: BTreeMap::new(),
             latency_ms: Arc::clone(&latency_ms),
             renewals: renewals.clone(),
+            unsafe_socks: Arc::clone(&unsafe_socks),
         };
         tokio::spawn(actor.run(queue));
-        Self { requests, latency_ms, renewals }
+        Self { requests, latency_ms, renewals, unsafe_socks }
     }
 
     /// Sends a command and waits for its reply, whatever that says.
@@ -105,6 +116,7 @@ impl ControlClient {
             latency_ms: Some(self.latency_ms.load(Ordering::Relaxed)).filter(|latency| *latency > 0),
             renewal: self.renewals.observed(),
             renewed_at: self.renewals.since().unwrap_or_default(),
+            unsafe_socks: *self.unsafe_socks.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -182,6 +194,12 @@ impl Actor {
                 if Circuit::parse(text).is_some_and(|circuit| self.measure(&circuit)) {
                     self.news.mention();
                 }
+            }
+            None if line.text.starts_with(UNSAFE_SOCKS) => {
+                let mut unsafe_socks = self.unsafe_socks.lock().unwrap_or_else(PoisonError::into_inner);
+                *unsafe_socks = UnsafeSocks { count: unsafe_socks.count + 1, last: Some(Timestamp::now()) };
+                // It comes with every such connection: a look for each of them would be too many.
+                self.news.mention();
             }
             None => {
                 if line.text == NEWNYM_IS_DONE {

@@ -8,11 +8,13 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 33] = [
+const ROOMS: [(&str, &[&str]); 34] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
     ("desired", &["error"]),
+    // Where log lines go, and which.
+    ("log", &["error"]),
     // Who may ask how often, and who is locked out.
     ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
@@ -41,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("tor", &["error", "sys", "desired", "observe", "tor::layout", "tor::geoip", "tor::relays", "tor::options"]),
     ("firewall", &["error", "sys", "desired", "observe", "firewall::model"]),
     ("source", &["error", "sys", "desired"]),
-    ("audit", &["error", "desired"]),
+    ("audit", &["error", "sys", "desired", "export"]),
     // The snapshot is taken, the plan carried out, the outcome told.
     ("observe::collect", &["observe", "observe::listeners", "tor", "firewall", "firewall::model"]),
     // A change of the guard that is kept or taken back.
@@ -103,6 +105,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "firewall",
             "source",
             "audit",
+            "log",
             "apply",
             "status",
             "trial",
@@ -144,7 +147,10 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "tor",
             "firewall",
             "source",
+            "audit",
+            "log",
             "apply",
+            "status",
             "trial",
             "reconcile",
             "testnet",
@@ -215,12 +221,13 @@ const WRITES: [&str; 9] = [
     "OpenOptions::new",
 ];
 /// Who may, and why.
-const WRITERS: [(&str, &str); 10] = [
+const WRITERS: [(&str, &str); 11] = [
     ("src/sys/", "the door for everybody else: whole files, replaced at once"),
     ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
     ("src/testnet", "the directory of its network, which goes with it"),
     ("src/cli/demo/", "the demo's repository, which goes with it"),
-    ("src/audit/store.rs", "a broken trail is put aside, never overwritten"),
+    ("src/audit/", "a broken trail, or its key, is put aside, never overwritten"),
+    ("src/log/", "its own files, one after the other"),
     ("src/trial/", "its locks, and the file whose absence means that a change is kept"),
     ("src/daemon/", "its lock and its socket"),
     ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),

@@ -1,6 +1,6 @@
 //! Export: keys and tokens by the command line, and lists over real HTTP from the real daemon.
 
-mod consumer;
+pub mod consumer;
 mod daemon;
 mod keys;
 mod lockouts;

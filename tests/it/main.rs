@@ -29,3 +29,4 @@ mod systemd;
 mod testnet;
 mod tor;
 mod tor_network;
+mod trail;

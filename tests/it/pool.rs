@@ -1,6 +1,7 @@
 //! The main job on a private Tor network: the real daemon, real tor, real nft, real git.
 
 mod crash;
+mod entry;
 mod exclusive;
 mod health;
 mod hundred;

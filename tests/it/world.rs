@@ -19,7 +19,7 @@ use super::observe::{
 };
 use super::plan::Plan;
 use super::rotation::Rotations;
-use super::status::{self, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
+use super::status::{self, AuditTrail, Failures, Fights, Inputs, Pass, PassResult, SourceState, Status, Suspension};
 use super::tor::options::digest::TorrcDigest;
 use super::tor::relays::{Exit, Relays};
 
@@ -41,6 +41,7 @@ pub struct World {
     pub suspended: Option<Suspension>,
     pub suspended_pools: BTreeMap<PoolName, Suspension>,
     pub rotations: Rotations,
+    pub audit: AuditTrail,
     pub pass: Option<Pass>,
 }
 
@@ -91,6 +92,7 @@ impl World {
             suspended: None,
             suspended_pools: BTreeMap::new(),
             rotations: Rotations::default(),
+            audit: AuditTrail::default(),
             pass: Some(pass_at(noon())),
         }
     }
@@ -156,6 +158,7 @@ impl World {
             suspended_pools: &self.suspended_pools,
             rollbacks: Default::default(),
             rotations: &self.rotations,
+            audit: &self.audit,
             lockouts: &[],
             pass: self.pass.as_ref(),
         }

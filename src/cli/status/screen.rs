@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::output::Size;
 use crate::daemon::socket::Report;
+use crate::status::wire::{EventDocument, ObjectDocument};
 
 /// So many nodes that are not ready, and things that are left, are said in words.
 const WORDS: usize = 8;
@@ -44,16 +45,11 @@ pub(super) fn draw(report: &Report, lost: Option<&dyn Display>, size: Size) -> S
 
 /// The events as lines, oldest first; those after one alone, where it is named.
 pub(super) fn events(report: &Report, after: Option<u64>) -> Vec<String> {
-    let events = report.events["events"].as_array().into_iter().flatten();
-    let new = events.filter(|event| after.is_none_or(|after| event["id"].as_u64() > Some(after)));
-    let told = |event: &Value| {
-        let object = &event["object"];
-        let about = match (word(&object["kind"]), word(&object["name"])) {
-            (kind, name) if kind == name => name.to_owned(),
-            (kind, name) => format!("{kind} {name}"),
-        };
-        let time = word(&event["timestamp"]).get(..19).unwrap_or_default();
-        format!("{time}Z {about} {}", word(&event["message"]))
+    let new = report.events.events.iter().filter(|event| after.is_none_or(|after| event.id > after));
+    let told = |event: &EventDocument| {
+        let ObjectDocument { kind, name } = &event.object;
+        let about = if kind == name { name.clone() } else { format!("{kind} {name}") };
+        format!("{}Z {about} {}", event.timestamp.get(..19).unwrap_or_default(), event.message)
     };
     new.map(told).collect()
 }
@@ -169,7 +165,7 @@ mod tests {
         };
         let event = |id: u64| {
             let object = json!({"kind": "node", "name": "eu-1"});
-            json!({"id": id, "timestamp": "2026-03-01T12:00:00.123Z", "object": object, "message": format!("is so {id}")})
+            json!({"severity": "info", "reason": "Succeeded", "id": id, "timestamp": "2026-03-01T12:00:00.123Z", "object": object, "message": format!("is so {id}")})
         };
         serde_json::from_value(json!({
             "converged": false, "applied": [], "failures": [], "left": ["\u{1b}[31mdo it"],

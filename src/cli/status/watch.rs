@@ -116,7 +116,7 @@ impl Show {
             Self::Json => output::line(&report.status.to_string()),
             Self::Screen(terminal) => terminal.draw(|size| screen::draw(report, None, size)),
             Self::Lines(told) => {
-                let newest = report.events["events"].as_array().and_then(|all| all.last()?["id"].as_u64());
+                let newest = report.events.events.last().map(|event| event.id);
                 match told {
                     None => output::line(&super::text(report))?,
                     Some(told) => {

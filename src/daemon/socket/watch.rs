@@ -7,7 +7,6 @@ use tokio::net::UnixStream;
 
 use super::{FILE, Report, SocketError, Verb, asked};
 use crate::daemon::StatusReceiver;
-use crate::status::wire::EventsDocument;
 use crate::status::{Status, page};
 
 /// Tells a peer what is published, until it goes away or the daemon ends. Who reads slowly misses what came between.
@@ -30,8 +29,7 @@ pub(super) async fn tell(mut stream: UnixStream, mut status: StatusReceiver) {
 }
 
 fn report(status: &Status) -> Report {
-    let events = serde_json::to_value(EventsDocument::of(status, &Default::default())).unwrap_or_default();
-    Report { headline: page::headline(status), events, ..Report::of(status) }
+    Report { headline: page::headline(status), ..Report::of(status) }
 }
 
 /// What a daemon tells, one report after another.

@@ -59,7 +59,7 @@ impl State {
         for sentence in sentences {
             tracing::info!(by = request.by, result, "order: {sentence}");
             let revision = self.revisions.in_force().map(|in_force| in_force.revision.clone());
-            self.journal.order(&request.by, sentence, result, revision);
+            self.journal.order(request, sentence, result, revision);
         }
     }
 }

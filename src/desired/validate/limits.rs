@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::document::Document;
+use super::super::document::{AuditDocument, Document};
 use super::super::findings::Findings;
+use super::super::values::Size;
 
 /// NEWNYM more often than this is delayed by tor itself (`MAX_SIGNEWNYM_RATE` in its source).
 const SHORTEST_ROTATION: Duration = Duration::from_secs(10);
@@ -41,9 +42,21 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
         within(findings, "health.probe.every", probe.every.0, ONE_SECOND, ONE_DAY);
         within(findings, "health.probe.timeout", probe.timeout.0, ONE_SECOND, probe.every.0.max(ONE_SECOND));
     }
+    audit(findings, &document.audit);
     if reconcile.max_unavailable.0 == 0 {
         let node = findings.find("reconcile.max_unavailable");
         findings.error(node, "with `0%` no change could ever be rolled over a pool", "use `1%` or more");
+    }
+}
+
+/// A trail that forgets at once is none.
+fn audit(findings: &mut Findings<'_>, audit: &AuditDocument) {
+    const ONE_HOUR: Duration = Duration::from_secs(3_600);
+    const SMALLEST: Size = Size(1 << 20);
+    within(findings, "audit.keep_for", audit.keep_for.0, ONE_HOUR, 10 * ONE_YEAR);
+    if audit.keep_size < SMALLEST {
+        let node = findings.find("audit.keep_size");
+        findings.error(node, "an audit trail this small has room for a few rows only", "use `1 MB` or more");
     }
 }
 

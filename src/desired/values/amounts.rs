@@ -39,6 +39,32 @@ impl FromStr for Period {
     }
 }
 
+/// A size, as in `100 MB`, in bytes; as with tor, a unit is 1024 of the one below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+written_as_text!(Size, "Size", {
+    "description": "A size in KB, MB or GB, each 1024 of the one before, as in `100 MB`.",
+    "pattern": "^[1-9][0-9]{0,5} ?(KB|MB|GB)$"
+});
+
+impl FromStr for Size {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        const UNITS: [(&str, u64); 3] = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30)];
+        let read = |(unit, bytes): &(&str, u64)| {
+            let digits = text.strip_suffix(unit)?;
+            let digits = digits.strip_suffix(' ').unwrap_or(digits);
+            let number: u64 = digits.parse().ok().filter(|_| plain_number(digits) && digits.len() <= 6)?;
+            (number > 0).then_some(Self(number * bytes))
+        };
+        let refuse = || ValueError::new(format!("`{text}` is not a size; write it as in `512 KB`, `100 MB` or `2 GB`"));
+        UNITS.iter().find_map(read).ok_or_else(refuse)
+    }
+}
+
 /// A share in whole percent, as in `20%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]

@@ -10,6 +10,7 @@ use crate::plan::step::ObjectKind;
 use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
 use crate::status::totals::Outcome;
+use crate::status::warning::Warning;
 use crate::sys::usage::Usage;
 
 /// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
@@ -78,10 +79,26 @@ const HELP: &[(&str, &str)] = &[
         "Changes that were taken back, by what caused it: `operator` is `exitpool rollback`, the others a change of the firewall that was not kept.",
     ),
     ("exitpool_firewall_apply_total", "Changes of the firewall that were tried."),
+    (
+        "exitpool_audit_records_lost_total",
+        "Records of the audit trail that could not be written; the trail says where they are missing.",
+    ),
     ("exitpool_alerts_sent_total", "Alerts that were handed to a channel."),
     (
         "exitpool_unfinished_work_seconds",
         "How long the pass that is under way has taken so far; 0 between passes. It rises without end when a pass hangs.",
+    ),
+    (
+        "exitpool_warnings",
+        "Things that are weaker than they should be, by what they are; the status says more of each.",
+    ),
+    (
+        "exitpool_guard_relay_nodes_max",
+        "Nodes that enter Tor by one guard relay: of the guard relay that most nodes of this host use.",
+    ),
+    (
+        "exitpool_unsafe_socks_total",
+        "Connections that clients asked for by address and not by name, so that they may have looked it up outside of Tor.",
     ),
     ("exitpool_build_info", "Always 1; the label says which version runs."),
     ("process_cpu_seconds_total", "The time that the daemon has computed, on all cores; its tors are not in it."),
@@ -120,8 +137,12 @@ pub(super) struct Series {
     pub(super) source_rejected_total: IntCounterVec,
     pub(super) rollback_total: IntCounterVec,
     pub(super) firewall_apply_total: IntCounterVec,
+    pub(super) audit_records_lost_total: IntCounterVec,
     alerts_sent_total: IntCounterVec,
     pub(super) unfinished_work_seconds: Gauge,
+    pub(super) warnings: IntGaugeVec,
+    pub(super) guard_relay_nodes_max: IntGauge,
+    pub(super) unsafe_socks_total: IntCounter,
     build_info: IntGaugeVec,
     pub(super) process: Process,
 }
@@ -166,8 +187,12 @@ impl Series {
             source_rejected_total: counters("exitpool_source_rejected_total", &["reason"]),
             rollback_total: counters("exitpool_rollback_total", &["cause"]),
             firewall_apply_total: counters("exitpool_firewall_apply_total", &["driver", "result"]),
+            audit_records_lost_total: counters("exitpool_audit_records_lost_total", &[]),
             alerts_sent_total: counters("exitpool_alerts_sent_total", &["channel", "result"]),
             unfinished_work_seconds: floating("exitpool_unfinished_work_seconds"),
+            warnings: gauges("exitpool_warnings", &["reason"]),
+            guard_relay_nodes_max: gauge("exitpool_guard_relay_nodes_max"),
+            unsafe_socks_total: counter("exitpool_unsafe_socks_total"),
             build_info: gauges("exitpool_build_info", &["version"]),
             process: Process::new(),
         };
@@ -189,9 +214,13 @@ impl Series {
         each(&self.export_downloads_total, &ExportFormat::ALL.map(ExportFormat::word));
         each(&self.rollback_total, &ROLLBACK_CAUSES);
         pairs(&self.firewall_apply_total, &DRIVERS, &Outcome::ALL.map(Outcome::label));
+        self.audit_records_lost_total.with_label_values::<&str>(&[]);
         pairs(&self.alerts_sent_total, &ALERT_CHANNELS, &Outcome::ALL.map(Outcome::label));
         for reason in HoldReason::LABELS {
             self.held_steps.with_label_values(&[reason]);
+        }
+        for reason in Warning::REASONS {
+            self.warnings.with_label_values(&[reason.as_str()]);
         }
         for kind in ConditionType::ALL {
             for status in ConditionStatus::ALL {
@@ -229,17 +258,21 @@ impl Series {
             &self.source_rejected_total,
             &self.rollback_total,
             &self.firewall_apply_total,
+            &self.audit_records_lost_total,
         ];
+        let gauges = [&self.nodes_total, &self.nodes_up, &self.last_reload_successful, &self.guard_relay_nodes_max];
         let labelled = [
             &self.node_latency_ms,
             &self.condition,
             &self.drifted_resources,
             &self.contested_resources,
             &self.held_steps,
+            &self.warnings,
             &self.build_info,
         ];
         let mut all = boxed("counter", &counters);
-        all.extend(boxed("gauge", &[&self.nodes_total, &self.nodes_up, &self.last_reload_successful]));
+        all.extend(boxed("counter", &[&self.unsafe_socks_total]));
+        all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &labelled));
         all.extend(boxed("gauge", &[&self.last_reload_success_timestamp, &self.source_last_success_timestamp]));
         all.extend(boxed("histogram", &[&self.reconcile_duration_seconds]));

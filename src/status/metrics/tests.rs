@@ -46,7 +46,8 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_reconcile_duration_seconds exitpool_reconcile_total exitpool_condition exitpool_drifted_resources \
         exitpool_drift_detected_total exitpool_source_last_success_timestamp_seconds exitpool_source_rejected_total \
         exitpool_rollback_total exitpool_firewall_apply_total exitpool_alerts_sent_total exitpool_unfinished_work_seconds \
-        exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps exitpool_contested_resources exitpool_build_info process_cpu_seconds_total \
+        exitpool_warnings exitpool_guard_relay_nodes_max exitpool_unsafe_socks_total \
+        exitpool_audit_records_lost_total exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps exitpool_contested_resources exitpool_build_info process_cpu_seconds_total \
         process_resident_memory_bytes process_virtual_memory_bytes process_open_fds process_max_fds \
         process_start_time_seconds";
     let text = Metrics::new().text(Activity::Idle, noon());

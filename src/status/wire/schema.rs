@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::export::wire::{ListDocument, ProblemDocument};
-use crate::status::{ConditionStatus, ConditionType, NodeState, Reason, Severity};
+use crate::status::{ConditionStatus, ConditionType, NodeState, Reason, Severity, Warning};
 
 /// The schemas of the documents, by the names of their committed files.
 pub fn schemas() -> [(&'static str, Schema); 6] {
@@ -42,6 +42,10 @@ pub(super) fn condition_statuses(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn reasons(_: &mut SchemaGenerator) -> Schema {
     words(Reason::ALL.iter().map(|reason| reason.as_str()))
+}
+
+pub(super) fn warnings(_: &mut SchemaGenerator) -> Schema {
+    words(Warning::REASONS.iter().map(|reason| reason.as_str()))
 }
 
 pub(super) fn node_states(_: &mut SchemaGenerator) -> Schema {

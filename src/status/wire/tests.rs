@@ -42,11 +42,13 @@ fn the_status_document_has_the_promised_fields() {
         "observed_generation": 1,
         "offered": null,
         "suspensions": [],
+            "warnings": [],
         "held": [],
         "lockouts": [],
         "pools": [{"name": "eu", "desired": 2, "ready": 2}, {"name": "us", "desired": 1, "ready": 1}],
         "firewall": {"driver": "nftables", "in_sync": true, "changed_by": null},
         "server": {"addresses": ["192.0.2.10", "2001:db8:1::10"]},
+        "audit": {"key": null, "lost": 0, "trouble": null},
         "client": {"address": "127.0.0.1", "whitelisted": true},
     });
     assert_eq!(rest, expected);
@@ -106,7 +108,7 @@ fn the_nodes_document_has_the_promised_fields() {
         "name": "eu-0", "pool": "eu", "socks": "0.0.0.0:30000", "state": "ready", "countries": ["de", "fr", "nl"],
         "exit": {"ip": "198.51.100.0", "country": "de", "fingerprint": "ABABABABABABABABABABABABABABABABABAB0000"},
         "latency_ms": 180, "probe": null, "rotations": 0, "last_rotation": null, "restarts": 0,
-        "instance": {"pid": 4000, "version": "0.4.9.11", "bootstrap": 100},
+        "instance": {"pid": 4000, "version": "0.4.9.11", "bootstrap": 100, "guard_relays": [], "unsafe_socks": 0},
         "conditions": [{
             "type": "Ready", "status": "True", "reason": "Succeeded", "message": "it serves as desired",
             "last_transition_time": time,
@@ -116,7 +118,7 @@ fn the_nodes_document_has_the_promised_fields() {
     let last = json!({
         "name": "us-0", "pool": "us", "socks": "0.0.0.0:31000", "state": "pending", "countries": ["us"], "exit": null,
         "latency_ms": null, "probe": null, "rotations": 0, "last_rotation": null, "restarts": 0,
-        "instance": {"pid": null, "version": null, "bootstrap": null},
+        "instance": {"pid": null, "version": null, "bootstrap": null, "guard_relays": [], "unsafe_socks": 0},
         "conditions": [{
             "type": "Ready", "status": "False", "reason": "Progressing", "message": "its tor is not running",
             "last_transition_time": time,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::desired::Fingerprint;
-use crate::observe::ObservedExit;
+use crate::observe::{GuardRelay, ObservedExit};
 
 /// A circuit, as `GETINFO circuit-status` lists it and a `CIRC` event announces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,14 @@ impl<'a> Circuit<'a> {
 
     /// The last relay of its path.
     fn exit(&self) -> Option<Fingerprint> {
-        let last = self.path.rsplit(',').next()?;
-        last.split(['~', '=']).next()?.parse().ok()
+        Some(relay(self.path.rsplit(',').next()?)?.fingerprint)
     }
+}
+
+/// Reads a relay of a path: `$fingerprint~name`, `$fingerprint=name` or `$fingerprint`.
+fn relay(word: &str) -> Option<GuardRelay> {
+    let (fingerprint, nickname) = word.split_once(['~', '=']).unwrap_or((word, ""));
+    Some(GuardRelay { fingerprint: fingerprint.parse().ok()?, nickname: nickname.to_owned() })
 }
 
 /// Whether a circuit was built for tor's own use.
@@ -61,6 +66,12 @@ pub fn exit(circuit_status: &str, stream_status: &str, since: &str) -> Option<Ob
     let newest =
         usable.max_by_key(|circuit| (carrying.contains(&circuit.id), circuit.created.to_owned(), circuit.id))?;
     Some(ObservedExit { fingerprint: newest.exit()?, confirmed: carrying.contains(&newest.id) })
+}
+
+/// The guard relays that built circuits begin at. tor's own list of guards holds those as well that it has never used.
+pub fn guard_relays(circuit_status: &str) -> BTreeSet<GuardRelay> {
+    let built = for_exits(circuit_status).filter(|circuit| circuit.status == "BUILT");
+    built.filter_map(|circuit| relay(circuit.path.split(',').next()?)).collect()
 }
 
 /// The circuits from before a time that no stream is attached to, in whatever state.
@@ -137,6 +148,17 @@ mod tests {
         assert_eq!(idle_before(&circuits, streams, "2026-01-01T00:00:04"), [3]);
         assert_eq!(idle_before(&circuits, "", "2026-01-01T00:00:03"), [1, 2]);
         assert!(has_one_since(&circuits, "2026-01-01T00:00:03") && !has_one_since(&circuits, "2026-01-01T00:00:04"));
+    }
+
+    #[test]
+    fn the_guard_relays_are_those_that_built_circuits_begin_at() {
+        let elsewhere = circuit(2, 'A', GENERAL)
+            .replace("$1111111111111111111111111111111111111111~r", "$2222222222222222222222222222222222222222");
+        let unbuilt = circuit(3, 'A', GENERAL).replace("$1", "$3").replace("BUILT", "EXTENDED");
+        let own = circuit(4, 'A', "BUILD_FLAGS=ONEHOP_TUNNEL,IS_INTERNAL PURPOSE=GENERAL").replace("$1", "$4");
+        let circuits = [circuit(1, 'A', GENERAL), elsewhere, unbuilt, own].concat();
+        let found: Vec<String> = guard_relays(&circuits).iter().map(ToString::to_string).collect();
+        assert_eq!(found, [format!("r ({})", "1".repeat(40)), "2".repeat(40)]);
     }
 
     #[test]

@@ -239,7 +239,10 @@ async fn ask_session(session: &Session, torrc: &str) -> Result<(Control, String)
         return Err(Silence::because(why));
     }
     let options = ask_by_name(session, answers.options(), torrc, deadline).await?;
-    let control = answers.control(options, session.control.heard());
+    let mut control = answers.control(options, session.control.heard());
+    if control.guard_relays.is_empty() {
+        control.guard_relays = session.seen().map(|seen| seen.control.guard_relays).unwrap_or_default();
+    }
     Ok((control, answers.get("consensus/valid-after").to_owned()))
 }
 

@@ -262,6 +262,20 @@ proptest! {
     }
 
     #[test]
+    fn nobody_waits_for_a_node_that_lacks_an_exit_of_its_own(first in any_desired(), second in any_desired()) {
+        let mut world = World::new(&COUNTRIES);
+        world.converge(&first);
+        // Where ports go to another pool, its budget is asked for by an instance that goes.
+        let mut second = second;
+        let [eu, us] = second.pools.as_mut_slice() else { unreachable!() };
+        std::mem::swap(&mut eu.socks_port, &mut us.socks_port);
+        world.converge(&second);
+        let left = world.plan(&second);
+        let lacks = |block: &Block| matches!(block.reason, BlockReason::TooFewExits { .. });
+        prop_assert!(!left.blocked.iter().all(lacks) || left.waiting.is_empty(), "{left:#?}");
+    }
+
+    #[test]
     fn f26_what_is_unknown_is_in_no_step(desired in any_desired(), which: prop::sample::Index, part in 0..4usize) {
         let mut world = World::new(&COUNTRIES);
         world.converge(&desired);

@@ -99,8 +99,8 @@ fn none(status: &Status) -> String {
 }
 
 fn count_notes(status: &Status) -> usize {
-    let Status { failures, blocked, held, pending, waiting, .. } = status;
-    failures.len() + blocked.len() + held.len() + pending.len() + waiting.len()
+    let Status { failures, blocked, held, pending, waiting, warnings, .. } = status;
+    failures.len() + blocked.len() + held.len() + pending.len() + waiting.len() + warnings.len()
 }
 
 /// What is not as desired and is not drift: what failed, what cannot be had, what is to be done, what is waited for.
@@ -119,6 +119,12 @@ fn notes(status: &Status) -> impl Iterator<Item = NoteView> {
         .chain(status.held.iter().map(held))
         .chain(status.pending.iter().map(note(Tone::Work, "to do")))
         .chain(status.waiting.iter().map(note(Tone::Work, "waiting")))
+        .chain(status.warnings.iter().map(|warning| NoteView {
+            tone: Tone::Warn,
+            word: "warning",
+            about: warning.reason.to_string(),
+            message: warning.message.clone(),
+        }))
 }
 
 fn held(held: &Held) -> NoteView {
