@@ -15,21 +15,29 @@ if [ "${1:-run}" = test ]; then
     package[lighttpd]=lighttpd package[openssl]=openssl package[unshare]=util-linux
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
-    package[proxychains4]=proxychains4 package[faketime]=faketime
-    package[prometheus-alertmanager]=prometheus-alertmanager
+    package[proxychains4]=proxychains4 package[faketime]=faketime package[node]=nodejs package[npm]=npm
+    package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
-    commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime)
-    commands+=(prometheus-alertmanager)
-fi
-
-if [ "${1:-run}" = test ]; then
-    package[promtool]=prometheus package[python3]=python3
-    commands+=(promtool python3)
+    commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
+    commands+=(prometheus-alertmanager promtool python3)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light
     commands+=(wrk nginx)
 fi
+
+# What drives the browser in the tests; a registry that does not answer is asked again.
+install_driver() {
+    [ "$1" = test ] || return 0
+    cd "$(dirname "$0")/../tests/browser"
+    ! cmp --silent package-lock.json node_modules/.installed || return 0
+    for pause in 2 10 30 0; do
+        if npm ci --silent && cp package-lock.json node_modules/.installed; then return 0; fi
+        echo "setup: npm could not install what drives the browser" >&2
+        sleep "$pause"
+    done
+    return 1
+}
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 missing=()
@@ -50,7 +58,10 @@ if ! command -v cargo >/dev/null; then
     echo "setup: cargo is missing: install Rust (https://rustup.rs), and run this again" >&2
     exit 1
 fi
-[ "${#missing[@]}" -gt 0 ] || exit 0
+if [ "${#missing[@]}" -eq 0 ]; then
+    install_driver "${1:-run}"
+    exit
+fi
 
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 if ! command -v apt-get >/dev/null; then
@@ -71,3 +82,4 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+install_driver "${1:-run}"

@@ -14,6 +14,7 @@ mod conditions;
 mod describe;
 pub mod drift;
 pub mod event;
+pub mod history;
 pub mod http;
 pub mod inputs;
 pub mod metrics;
@@ -26,7 +27,7 @@ pub mod visitors;
 pub mod warning;
 pub mod wire;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +45,10 @@ use crate::plan::step::Object;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use drift::{Drift, DriftItem, Repair};
 pub use event::{Event, Severity};
+pub use history::History;
 pub use inputs::{
-    AuditTrail, Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures, SourceError,
-    SourceState, Suspension,
+    AuditTrail, Coming, Failure, Failures, Fault, Fight, Fights, Inputs, Pass, PassResult, Rollbacks, Signatures,
+    SourceError, SourceState, Suspension,
 };
 pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
@@ -132,6 +134,8 @@ pub struct Status {
     pub events: VecDeque<Arc<Event>>,
     /// Sums since the daemon started.
     pub totals: Totals,
+    /// How the nodes were over the last hours.
+    pub history: Arc<History>,
 }
 
 /// What the daemon does now.
@@ -202,6 +206,8 @@ pub struct AccessLists {
     pub socks: Vec<IpNet>,
     /// Who may reach the status page.
     pub panel: Vec<IpNet>,
+    /// Who reads the page and is kept by a guard that is held, though the list has them no more.
+    pub spared: BTreeSet<IpAddr>,
     /// The proxies whose word on where a request comes from is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How often one client may ask; `None` means as often as it likes.
@@ -258,6 +264,7 @@ impl Status {
             failures: Failures::new(),
             events: VecDeque::new(),
             totals: Totals::default(),
+            history: Arc::default(),
         }
     }
 

@@ -1,15 +1,25 @@
 //! The only place that writes to standard output and standard error.
 
-use std::io::Write as _;
+mod terminal;
+
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
 use crate::desired::diagnostic::{Diagnostic, Look};
+pub use terminal::{Size, Terminal};
 
 /// Prints data, with a line end.
 pub fn data(text: &str) {
     // A closed pipe is the reader's choice, not an error of ours.
     let _ = writeln!(anstream::stdout().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Prints data, with a line end, at once; an error where nobody reads it any more.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut output = anstream::stdout().lock();
+    writeln!(output, "{}", text.trim_end_matches('\n'))?;
+    output.flush()
 }
 
 /// Prints data as JSON.

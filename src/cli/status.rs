@@ -1,4 +1,7 @@
-//! `exitpool status`: what the daemon published last.
+//! `exitpool status`: what the daemon published last, or all that it publishes from now on.
+
+mod screen;
+mod watch;
 
 use clap::Args;
 
@@ -14,9 +17,15 @@ pub struct Arguments {
     daemon: Daemon,
     #[command(flatten)]
     output: Output,
+    /// Go on showing it: on a terminal the whole, drawn anew; else what happens, line by line, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    if arguments.watch {
+        return watch::run(&arguments.daemon.runtime_dir, arguments.output.output).await;
+    }
     let report = socket::ask(&arguments.daemon.runtime_dir, Verb::Status).await?;
     match arguments.output.output {
         Format::Json => output::json(&report.status)?,

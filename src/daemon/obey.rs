@@ -78,6 +78,7 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         Verb::Rollback { revision } => rollback(revisions, revision.as_deref(), by),
         // Rotations, lockouts and alerts are not the revisions' business, and some orders are done already.
         Verb::Status
+        | Verb::Watch
         | Verb::Reconcile
         | Verb::Rotate { .. }
         | Verb::Unlock { .. }

@@ -10,7 +10,7 @@ use crate::error::chain;
 use crate::reconcile::history::{Ended, Kept};
 use crate::rollout::{self, Decision, Situation, Version};
 use crate::source::{self, Candidate, Source, Watch};
-use crate::status::{Fault, Signatures, SourceError, SourceState};
+use crate::status::{Coming, Fault, Signatures, SourceError, SourceState};
 
 use super::fault;
 use super::fetching::Fetching;
@@ -87,6 +87,7 @@ impl Revisions {
     fn set(&mut self, revision: Revision, desired: Desired) {
         self.seen.accepted = Some(revision.clone());
         self.signers = self.records.signers_of(&revision);
+        self.seen.signers.clone_from(&self.signers);
         self.in_force = Some(InForce { revision, desired });
     }
 
@@ -218,6 +219,7 @@ impl Revisions {
 
     /// Puts the offered revision in force, or says why not.
     fn roll_out(&mut self, asked: Option<&Revision>) {
+        self.seen.coming = None;
         let Some(offered) = self.offered.take() else {
             self.seen.withheld = None;
             return;
@@ -238,6 +240,7 @@ impl Revisions {
                     tracing::info!(revision = %offered.candidate.revision, "not put in force: {why}");
                 }
                 self.seen.withheld = Some(why);
+                self.seen.coming = Some(Coming { panel: offered.desired.access.panel.clone() });
                 self.offered = Some(offered);
             }
         }

@@ -2,6 +2,8 @@
 //!
 //! One line of JSON is asked, one line is answered. The peer has to be root or the daemon's own user.
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -33,6 +35,7 @@ use super::alerting::Alerting;
 use super::at_once::{AtOnce, Operator};
 use super::fetching::Fetching;
 use super::wake::{Cause, Wakeups};
+pub use watch::Watching;
 
 /// The socket's name in the runtime directory.
 const FILE: &str = "daemon.sock";
@@ -47,6 +50,8 @@ const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 pub enum Verb {
     /// Tell the published status, at once.
     Status,
+    /// Tell it, and again whenever it is another one, until the peer has enough.
+    Watch,
     /// Fetch a remote source and look again now, and answer after the pass.
     Reconcile,
     /// Fetch a remote source, take a revision up that waits for it, and look again.
@@ -154,6 +159,9 @@ pub struct Report {
     /// Who has used this host lately; told to nobody but root and the daemon's user.
     #[serde(default)]
     pub visitors: BTreeSet<Visitor>,
+    /// Whether the host matches the file, as the page says it, and what belongs to it; told to who watches.
+    #[serde(default)]
+    pub headline: Vec<String>,
 }
 
 /// A question on its way to the loop.
@@ -252,6 +260,9 @@ async fn converse(mut stream: UnixStream, daemon: Daemon) {
     let Ok(Some(question)) = timeout(QUESTION_DEADLINE, read_question(&mut stream)).await else {
         return;
     };
+    if question.verb == Verb::Watch {
+        return watch::tell(stream, daemon.status).await;
+    }
     let Some(report) = daemon.report(question, uid).await else {
         return;
     };
@@ -322,6 +333,7 @@ impl Report {
             alerts: None,
             events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
+            headline: Vec::new(),
         }
     }
 
@@ -354,6 +366,7 @@ impl Report {
             alerts: None,
             events: EventsDocument::default(),
             visitors: BTreeSet::new(),
+            headline: Vec::new(),
         }
     }
 }
@@ -372,6 +385,15 @@ pub fn operator() -> Option<Visitor> {
 
 /// Asks the daemon of a runtime directory.
 pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> {
+    let silent = || SocketError::Silent { path: runtime_dir.join(FILE) };
+    let stream = asked(runtime_dir, verb).await?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).await.map_err(|_| silent())?;
+    serde_json::from_str(&answer).map_err(|_| silent())
+}
+
+/// Asks, and leaves the answer to be read.
+async fn asked(runtime_dir: &Path, verb: Verb) -> Result<UnixStream, SocketError> {
     let path = runtime_dir.join(FILE);
     let mut stream =
         UnixStream::connect(&path).await.map_err(|source| SocketError::Absent { path: path.clone(), source })?;
@@ -379,7 +401,5 @@ pub async fn ask(runtime_dir: &Path, verb: Verb) -> Result<Report, SocketError> 
     let mut line = serde_json::to_vec(&Question { verb, from: operator() }).map_err(|_| silent())?;
     line.push(b'\n');
     stream.write_all(&line).await.map_err(|_| silent())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).await.map_err(|_| silent())?;
-    serde_json::from_str(&answer).map_err(|_| silent())
+    Ok(stream)
 }

@@ -1,10 +1,11 @@
 //! What a pass hands in, for a status to be made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{Alert, Reason, Status};
@@ -98,12 +99,23 @@ pub struct SourceState {
     pub offered: Option<Revision>,
     /// Why the offered revision is not in force, where it is believed and valid.
     pub withheld: Option<Why>,
+    /// Whom the offered revision lets see the page, while it is withheld.
+    pub coming: Option<Coming>,
+    /// Who signed the revision in force, `principals (key)` each; empty where nobody asked for signatures.
+    pub signers: Vec<String>,
     /// When the source was last read.
     pub last_success: Option<Timestamp>,
     /// What was wrong the last time it was read; `None` where nothing was.
     pub error: Option<SourceError>,
     /// Whether revisions have to be signed.
     pub signatures: Signatures,
+}
+
+/// What a revision that is not in force yet says of whoever looks at the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coming {
+    /// Its `access.panel`.
+    pub panel: BTreeSet<IpNet>,
 }
 
 /// What was wrong with the source.

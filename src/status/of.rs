@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use super::conditions::{Facts, conditions};
 use super::node::{self, NodeState, NodeStatus};
 use super::{
-    AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, Inputs, Note,
-    PoolStatus, Status, Totals, event, warning,
+    AccessLists, Activity, Condition, ConditionStatus, ConditionType, Drift, FirewallStatus, Healing, History, Inputs,
+    Note, PoolStatus, Status, Totals, event, warning,
 };
 use crate::desired::{Access, Desired, ReconcilePolicy, SelfHeal};
-use crate::observe::{Observation, ObservedGuard};
+use crate::observe::{Door, Observation, ObservedGuard};
 use crate::plan::step::Cause;
-use crate::plan::{Held, HoldReason};
+use crate::plan::{Held, HoldReason, Plan};
 
 /// Makes the status after a pass. Total and pure: the same inputs give the same status.
 pub fn of(inputs: &Inputs<'_>) -> Status {
@@ -41,7 +41,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         firewall: firewall(inputs, &conditions, &drift),
         server_addresses: inputs.server_addresses.to_vec(),
         audit: inputs.audit.clone(),
-        access: inputs.desired.map(|desired| lists(&desired.access)).unwrap_or_default(),
+        access: inputs.desired.map(|desired| lists(&desired.access, inputs.plan)).unwrap_or_default(),
         exports: inputs.desired.map(|desired| Arc::new(desired.exports.clone())),
         alerting: inputs.desired.map(|desired| Arc::clone(&desired.alerts)),
         alerts: Arc::clone(inputs.alerts),
@@ -61,6 +61,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         warnings,
         failures: inputs.failures.clone(),
         totals: Totals::after(inputs, &nodes),
+        history: history(inputs, &nodes),
         conditions,
         nodes,
     }
@@ -123,11 +124,23 @@ fn firewall(inputs: &Inputs<'_>, conditions: &[Condition], drift: &Drift) -> Fir
     }
 }
 
-fn lists(access: &Access) -> AccessLists {
+fn history(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Arc<History> {
+    match inputs.previous {
+        Some(previous) => Arc::new(previous.history.after(&previous.nodes, nodes, inputs.now)),
+        None => Arc::new(History::default().after(&[], nodes, inputs.now)),
+    }
+}
+
+fn lists(access: &Access, plan: &Plan) -> AccessLists {
     let list = |networks: &BTreeSet<IpNet>| networks.iter().copied().collect();
+    let spared = plan.held.iter().filter_map(|held| match &held.reason {
+        HoldReason::Lockout { visitors, .. } => Some(visitors.iter().filter(|visitor| visitor.door == Door::Panel)),
+        _ => None,
+    });
     AccessLists {
         socks: list(&access.socks),
         panel: list(&access.panel),
+        spared: spared.flatten().map(|visitor| visitor.address.to_canonical()).collect(),
         trusted_proxies: list(&access.trusted_proxies),
         rate_limit: access.rate_limit,
         sign_in: access.sign_in.clone().map(Arc::new),

@@ -42,6 +42,9 @@ pub use warning::WarningDocument;
 pub struct StatusDocument {
     /// The revision in force, `main@sha1:<40 hex>` or `file@sha256:<64 hex>`; null while there is none.
     pub revision: Option<String>,
+    /// Who signed it, `principals (key)` each; empty where nobody asked for signatures.
+    #[serde(default)]
+    pub signers: Vec<String>,
     /// How many revisions have been brought to an end, good or bad, since the daemon started.
     pub observed_generation: u64,
     /// Typed facts; one that does not apply is absent.
@@ -249,6 +252,7 @@ impl StatusDocument {
     pub fn of(status: &Status, client: Option<IpAddr>) -> Self {
         Self {
             revision: status.revision.as_ref().map(ToString::to_string),
+            signers: status.source.signers.clone(),
             observed_generation: status.observed_generation,
             conditions: documents(&status.conditions),
             offered: OfferedDocument::of(status),

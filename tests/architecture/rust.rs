@@ -32,6 +32,10 @@ pub fn files_under(folder: &str) -> Vec<String> {
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            // What npm has installed is nobody's here.
+            if entry.ends_with("node_modules") {
+                continue;
+            }
             if entry.is_dir() {
                 folders.push(entry);
             } else {

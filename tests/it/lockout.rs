@@ -185,11 +185,28 @@ fn the_page_does_not_lock_out_all_of_its_clients() {
     let report = host.sees("a held change", is_held);
     assert!(condition(&report, "Stalled").2.contains("has used the page"), "{:?}", condition(&report, "Stalled"));
     assert!(host.lab.everything().contains(STRANGER[0]));
+    assert!(page(&host, STRANGER[0]).contains("You are about to be locked out."), "who is spared reads why");
     // With the friend on the list there is somebody left who can mend it.
     follows(&mut host, &document("allow_lockout: false"));
     read(&host, FRIEND[0]);
     follows(&mut host, &only(FRIEND[0]));
     assert!(!host.lab.everything().contains(STRANGER[0]), "{}", host.lab.everything());
+
+    // What waits for an operator is looked at before it is in force.
+    let waits = |document: String| document.replace("version: 1\n", "version: 1\nreconcile: {new_commits: manual}\n");
+    follows(&mut host, &waits(only(FRIEND[0])));
+    assert!(!page(&host, FRIEND[0]).contains("lock you out"));
+    host.wish(&waits(only(STRANGER[0])));
+    host.sees("a revision that waits", |report| report.status["offered"].is_object());
+    let warned = page(&host, FRIEND[0]);
+    assert!(
+        warned.contains("A coming commit would lock you out.") && warned.contains(&format!("address, {}:", FRIEND[0]))
+    );
+}
+
+/// The page as it is read from an address.
+fn page(host: &Host, from: &str) -> String {
+    host.lab.client.sh(&format!("curl --silent --fail --max-time 10 --interface {from} http://{}:8080/", HOST[0]))
 }
 
 /// The console: the very block of the runbook, where `systemctl` stops the daemon of this test.

@@ -30,9 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// A server with a hand-made status, which stops when it is dropped.
 pub struct Served {
     pub address: SocketAddr,
+    pub status: watch::Sender<Arc<Status>>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    _status: watch::Sender<Arc<Status>>,
 }
 
 impl Served {
@@ -52,7 +52,7 @@ impl Served {
             now: noon,
         };
         tokio::spawn(serve(listener, shared, stop.clone()));
-        Self { address, metrics, stop, _status: sender }
+        Self { address, status: sender, metrics, stop }
     }
 }
 

@@ -9,6 +9,7 @@ mod flock;
 mod gauges;
 mod health;
 mod hundred;
+mod live;
 mod load;
 mod outage;
 mod prometheus;

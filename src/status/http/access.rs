@@ -41,9 +41,11 @@ pub(super) fn allows_exports(status: &Status, peer: &Peer) -> bool {
     allows(status, peer) || grants.into_iter().any(|grant| address::holds(&grant.allow, peer.address))
 }
 
-/// Whether a peer may see the page, and all that it is made from.
+/// Whether a peer may see the page, and all that it is made from: also whom the lockout guard spares, since one who
+/// reads what is wrong can mend it.
 pub(super) fn allows(status: &Status, peer: &Peer) -> bool {
-    is_this_host(status, peer) || status.access.panel_has(peer.address)
+    let is_spared = peer.address == peer.connected && status.access.spared.contains(&peer.address);
+    is_this_host(status, peer) || status.access.panel_has(peer.address) || is_spared
 }
 
 /// Whether a peer is this host itself.

@@ -127,8 +127,12 @@ fn only_reading() -> Response {
 }
 
 fn page(context: &Context, asked: &Asked, status: &Status) -> Response {
-    let refresh = page::Refresh::asked(&asked.query);
-    let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), refresh };
+    let wanted = page::Asked::of(&asked.query);
+    if !page::has(status, &wanted) {
+        let detail = "there is no such pool: the page lists those that there are".to_owned();
+        return reply::problem(StatusCode::NOT_FOUND, "not_found", detail);
+    }
+    let visit = page::Visit { client: asked.peer.address, now: (context.shared.now)(), asked: wanted };
     reply::html(page::render(status, &visit))
 }
 

@@ -1,23 +1,26 @@
 //! What the template is given: words and numbers, ready to be shown. Nothing is decided in the template.
 
+mod firewall;
+mod lists;
 mod nodes;
+mod places;
+mod spark;
+mod warning;
 
 use serde::Serialize;
 
+use super::Visit;
+use super::asked::{Asked, Refresh};
 use super::headline::{self, Headline, Tone};
-use super::text::{age, duration, listed, ports};
-use super::{Refresh, Visit};
-use crate::firewall::model::{Guard, Ports};
-use crate::plan::Held;
-use crate::status::wire::{ObjectDocument, rfc3339};
-use crate::status::{
-    Condition, ConditionStatus, ConditionType, DriftItem, Event, Healing, NodeState, Note, PassResult, Repair,
-    Severity, Status,
-};
-use nodes::{Legend, NodeView, PoolView};
+use super::text::{age, duration, listed};
+use crate::status::wire::rfc3339;
+use crate::status::{ConditionStatus, ConditionType, Healing, NodeState, PassResult, Signatures, Status};
+use firewall::FirewallView;
+use lists::{Differences, EventView, Row};
+use nodes::{Nodes, Pools};
+use places::Places;
+use warning::Warning;
 
-/// How many of the latest events are shown.
-const EVENTS_SHOWN: usize = 40;
 /// How many of those who are locked out are named.
 const LOCKOUTS_SHOWN: usize = 3;
 
@@ -25,23 +28,26 @@ const LOCKOUTS_SHOWN: usize = 3;
 #[derive(Debug, Serialize)]
 pub(super) struct View {
     refresh: bool,
+    /// The link that pauses the page, or lets it go on.
+    toggle: String,
+    /// The pool that is shown alone.
+    pool: Option<String>,
     version: &'static str,
-    server: String,
+    server: Vec<String>,
     headline: Headline,
+    warning: Option<Warning>,
     tiles: Vec<Tile>,
     facts: Vec<Fact>,
     conditions: Vec<Row>,
-    notes: Vec<NoteView>,
-    drift: Vec<DriftView>,
-    repaired: Vec<DriftView>,
+    differences: Differences,
     healing: &'static str,
-    no_differences: String,
-    no_pools: &'static str,
-    legend: Vec<Legend>,
-    pools: Vec<PoolView>,
-    nodes: Vec<NodeView>,
+    pools: Pools,
+    places: Option<Places>,
+    nodes: Nodes,
     firewall: FirewallView,
     events: Vec<EventView>,
+    /// The id of the newest event.
+    event: u64,
     client: ClientView,
     made: Time,
 }
@@ -63,72 +69,11 @@ struct Fact {
     code: bool,
 }
 
-/// A condition.
-#[derive(Debug, Serialize)]
-struct Row {
-    tone: Tone,
-    name: &'static str,
-    status: &'static str,
-    reason: &'static str,
-    message: String,
-    since: Time,
-}
-
 /// A time, for machines and for people.
 #[derive(Debug, Serialize)]
 struct Time {
     exact: String,
     words: String,
-}
-
-/// Something that waits, failed or cannot be had.
-#[derive(Debug, Serialize)]
-struct NoteView {
-    tone: Tone,
-    word: &'static str,
-    about: String,
-    message: String,
-}
-
-#[derive(Debug, Serialize)]
-struct DriftView {
-    message: String,
-    since: Time,
-}
-
-#[derive(Debug, Serialize)]
-struct FirewallView {
-    driver: &'static str,
-    tone: Tone,
-    state: &'static str,
-    message: String,
-    changed: Option<ChangeView>,
-    rules: Vec<Rule>,
-}
-
-/// Who changed the guard last.
-#[derive(Debug, Serialize)]
-struct ChangeView {
-    by: String,
-    at: Time,
-}
-
-/// What the guard closes, and to whom it stays open.
-#[derive(Debug, Serialize)]
-struct Rule {
-    what: &'static str,
-    ports: String,
-    who: String,
-}
-
-#[derive(Debug, Serialize)]
-struct EventView {
-    at: Time,
-    class: &'static str,
-    severity: &'static str,
-    reason: &'static str,
-    about: String,
-    message: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -141,37 +86,39 @@ struct ClientView {
 impl View {
     pub(super) fn of(status: &Status, visit: &Visit) -> Self {
         let time = |at| Time { exact: rfc3339(at), words: age(at, visit.now) };
+        let asked = &visit.asked;
+        let toggle = match asked.refresh {
+            Refresh::On => Refresh::Off,
+            Refresh::Off => Refresh::On,
+        };
         Self {
-            refresh: visit.refresh == Refresh::On,
+            refresh: asked.refresh == Refresh::On,
+            toggle: Asked { refresh: toggle, ..asked.clone() }.link(),
+            pool: asked.pool.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            server: listed(&status.server_addresses, ", "),
+            server: status.server_addresses.iter().map(ToString::to_string).collect(),
             headline: headline::of(status),
+            warning: warning::of(status, visit),
             tiles: tiles(status, visit),
             facts: facts(status, visit),
-            conditions: status.conditions.iter().map(|condition| row(condition, &time)).collect(),
-            notes: notes(status),
-            drift: status.drift.items.iter().map(|item| drift(item, &time)).collect(),
-            repaired: status.drift.lately.iter().map(|repair| repaired(repair, &time)).collect(),
+            conditions: lists::conditions(status, &time),
+            differences: lists::differences(status, &time),
             healing: match status.healing {
-                Healing::Removes => "Drift is removed by the next pass.",
-                Healing::Reports => "Drift is reported and left alone, since reconcile.self_heal is `report`.",
+                Healing::Removes => "removed when found",
+                Healing::Reports => "reported and left alone",
             },
-            no_differences: no_differences(status),
-            no_pools: match status.revision {
-                Some(_) => "No pools: the desired state asks for no node.",
-                None => "Unknown: no revision is in force.",
-            },
-            legend: nodes::legend(status),
-            pools: nodes::pools(status),
-            nodes: nodes::nodes(status),
-            firewall: firewall(status, &time),
-            events: status.events.iter().rev().take(EVENTS_SHOWN).map(|made| event(made, &time)).collect(),
+            pools: nodes::pools(status, visit),
+            places: places::of(status, nodes::asked(status, visit).into_iter()),
+            nodes: nodes::nodes(status, visit),
+            firewall: firewall::of(status, &time),
+            events: lists::events(status, &time),
+            event: status.events.back().map_or(0, |event| event.id),
             client: ClientView {
                 address: visit.client.to_canonical().to_string(),
                 panel: yes(status.access.panel_has(visit.client)),
                 socks: yes(status.access.socks_has(visit.client)),
             },
-            made: time(status.made),
+            made: Time { exact: rfc3339(status.made), words: status.made.strftime("%H:%M:%S UTC").to_string() },
         }
     }
 }
@@ -193,23 +140,15 @@ fn tiles(status: &Status, visit: &Visit) -> Vec<Tile> {
             format!("{ready} / {}", status.nodes.len()),
             format!("{serving} serving"),
         ),
-        tile(ConditionType::Drifted, "Drift", drift_count(status), repaired_note(status)),
+        tile(ConditionType::Drifted, "Drift", drift_count(status), drift_note(status, visit)),
         tile(
             ConditionType::FirewallInSync,
             "Firewall",
-            in_sync(status.firewall.in_sync).to_owned(),
+            firewall::in_sync(status.firewall.in_sync).to_owned(),
             status.firewall.driver.to_owned(),
         ),
         Tile { tone: source_tone(status), label: "Source", value: source_word(status).to_owned(), note: last_read },
     ]
-}
-
-/// What stands in the place of differences where none is known.
-fn no_differences(status: &Status) -> String {
-    match status.condition(ConditionType::Drifted) {
-        Some(drifted) if drifted.status == ConditionStatus::Unknown => format!("Unknown: {}.", drifted.message),
-        _ => "None: nothing is left to do, to wait for or to repair.".to_owned(),
-    }
 }
 
 fn drift_count(status: &Status) -> String {
@@ -220,10 +159,14 @@ fn drift_count(status: &Status) -> String {
     }
 }
 
-fn repaired_note(status: &Status) -> String {
-    match status.drift.repaired.len() {
-        0 => "none repaired in the last pass".to_owned(),
-        count => format!("{count} repaired in the last pass"),
+/// Since when something drifts, or when something was brought back last.
+fn drift_note(status: &Status, visit: &Visit) -> String {
+    let since = status.drift.items.iter().map(|item| item.since).min();
+    let repaired = status.drift.lately.first().map(|repair| repair.at);
+    match (since, repaired) {
+        (Some(since), _) => format!("the first found {}", age(since, visit.now)),
+        (None, Some(at)) => format!("last repair {}", age(at, visit.now)),
+        (None, None) => "none repaired since the start".to_owned(),
     }
 }
 
@@ -243,27 +186,28 @@ fn source_word(status: &Status) -> &'static str {
     }
 }
 
-fn in_sync(status: ConditionStatus) -> &'static str {
-    match status {
-        ConditionStatus::True => "in sync",
-        ConditionStatus::False => "not in sync",
-        ConditionStatus::Unknown => "unknown",
-    }
-}
-
 fn facts(status: &Status, visit: &Visit) -> Vec<Fact> {
     let text = |label, value: String| Fact { label, value, code: false };
     let code = |label, value: String| Fact { label, value, code: true };
     let revision = status.revision.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let newer = status.source.offered.as_ref().filter(|offered| Some(*offered) != status.source.accepted.as_ref());
     let since = status.accepted_since.map_or_else(|| "never".to_owned(), |at| age(at, visit.now));
-    let mut facts = vec![code("Revision in force", revision)];
+    let mut facts = vec![code("Revision in force", revision), text("Signed by", signed_by(status))];
     facts.extend(newer.map(|offered| code("Revision offered", offered.to_string())));
-    facts.push(text("In force", since));
+    facts.push(text("In force since", since));
     facts.push(text("Last pass", last_pass(status, visit)));
     facts.push(text("Daemon started", age(status.started, visit.now)));
     facts.extend(locked_out(status, visit).map(|who| text("Locked out", who)));
     facts
+}
+
+fn signed_by(status: &Status) -> String {
+    match status.source.signatures {
+        _ if !status.source.signers.is_empty() => listed(&status.source.signers, ", "),
+        Signatures::NotRequired => "not checked (no --allowed-signers)".to_owned(),
+        Signatures::Required if status.revision.is_none() => "nobody yet".to_owned(),
+        Signatures::Required => "taken by hand, or pinned".to_owned(),
+    }
 }
 
 /// Who is locked out; of many, those who came first by address, and how many more.
@@ -283,96 +227,4 @@ fn last_pass(status: &Status, visit: &Visit) -> String {
         PassResult::Requeue => "something under way",
     };
     format!("{}, took {}: {result}", age(pass.ended(), visit.now), duration(pass.duration))
-}
-
-fn row(condition: &Condition, time: &impl Fn(jiff::Timestamp) -> Time) -> Row {
-    Row {
-        tone: headline::tone_of(condition),
-        name: condition.kind.as_str(),
-        status: condition.status.as_str(),
-        reason: condition.reason.as_str(),
-        message: condition.message.clone(),
-        since: time(condition.last_transition_time),
-    }
-}
-
-/// What is not as desired and is not drift: what failed, what cannot be had, what is to be done, what is waited for.
-fn notes(status: &Status) -> Vec<NoteView> {
-    let failures = status.failures.iter().map(|(object, failure)| NoteView {
-        tone: Tone::Bad,
-        word: "failed",
-        about: object.to_string(),
-        message: crate::status::describe::describe_failure(failure),
-    });
-    let note = |tone, word| {
-        move |note: &Note| NoteView { tone, word, about: note.object.to_string(), message: note.message.clone() }
-    };
-    failures
-        .chain(status.blocked.iter().map(note(Tone::Bad, "blocked")))
-        .chain(status.held.iter().map(held))
-        .chain(status.pending.iter().map(note(Tone::Work, "to do")))
-        .chain(status.waiting.iter().map(note(Tone::Work, "waiting")))
-        .chain(status.warnings.iter().map(|warning| NoteView {
-            tone: Tone::Warn,
-            word: "warning",
-            about: warning.reason.to_string(),
-            message: warning.message.clone(),
-        }))
-        .collect()
-}
-
-fn held(held: &Held) -> NoteView {
-    let message = format!("{} {}", held.step.action, held.reason);
-    NoteView { tone: Tone::Warn, word: "held", about: held.step.object.to_string(), message }
-}
-
-fn drift(item: &DriftItem, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
-    DriftView { message: item.told(), since: time(item.since) }
-}
-
-fn repaired(repair: &Repair, time: &impl Fn(jiff::Timestamp) -> Time) -> DriftView {
-    DriftView { message: repair.item.told(), since: time(repair.at) }
-}
-
-fn firewall(status: &Status, time: &impl Fn(jiff::Timestamp) -> Time) -> FirewallView {
-    let condition = status.condition(ConditionType::FirewallInSync);
-    FirewallView {
-        driver: status.firewall.driver,
-        tone: headline::tone(status, ConditionType::FirewallInSync),
-        state: in_sync(status.firewall.in_sync),
-        message: condition.map(|condition| condition.message.clone()).unwrap_or_default(),
-        changed: status.firewall.changed_by.as_ref().map(|by| ChangeView { by: by.to_string(), at: time(by.at) }),
-        rules: status.firewall.guard.as_ref().map(rules).unwrap_or_default(),
-    }
-}
-
-fn rules(guard: &Guard) -> Vec<Rule> {
-    let nobody = || "nobody but this host".to_owned();
-    let who = |list: &[ipnet::IpNet]| if list.is_empty() { nobody() } else { listed(list, ", ") };
-    let socks = (!guard.socks_ports.is_empty()).then(|| Rule {
-        what: "SOCKS",
-        ports: guard.socks_ports.iter().map(ports).collect::<Vec<_>>().join(", "),
-        who: who(&guard.socks_allow),
-    });
-    let panel =
-        guard.panel_port.map(|port| Rule { what: "This page", ports: port.to_string(), who: who(&guard.panel_allow) });
-    let control =
-        guard.control_ports.as_ref().map(|range: &Ports| Rule { what: "Control", ports: ports(range), who: nobody() });
-    let echo = Rule { what: "Ping", ports: "ICMP echo".to_owned(), who: format!("{} a second", guard.icmp_per_second) };
-    socks.into_iter().chain(panel).chain(control).chain([echo]).collect()
-}
-
-fn event(event: &Event, time: &impl Fn(jiff::Timestamp) -> Time) -> EventView {
-    let ObjectDocument { kind, name } = ObjectDocument::from(&event.about);
-    EventView {
-        at: time(event.at),
-        class: match event.severity {
-            Severity::Info => "i",
-            Severity::Error => "f",
-        },
-        severity: event.severity.as_str(),
-        reason: event.reason.as_str(),
-        about: if kind == name { name } else { format!("{kind} {name}") },
-        message: event.message.clone(),
-    }
 }

@@ -38,6 +38,7 @@ fn the_status_document_has_the_promised_fields() {
     rest.as_object_mut().unwrap().remove("conditions");
     let expected = json!({
         "revision": format!("main@sha1:{}", "a".repeat(40)),
+        "signers": [],
         "observed_generation": 1,
         "offered": null,
         "suspensions": [],
