@@ -279,6 +279,7 @@ fn alerting_of(settings: &Settings, state: &State, wakeups: &Wakeups) -> Setup {
         wakeups: wakeups.clone(),
         state_dir: settings.state_dir.clone(),
         tor: settings.tor.clone(),
+        certificate: settings.page.tls.as_ref().map(|files| files.certificate.clone()),
     }
 }
 

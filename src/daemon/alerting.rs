@@ -61,6 +61,8 @@ pub(super) struct Setup {
     pub(super) wakeups: Wakeups,
     pub(super) state_dir: PathBuf,
     pub(super) tor: PathBuf,
+    /// The certificate of the page, where it has one.
+    pub(super) certificate: Option<PathBuf>,
 }
 
 impl Alerting {
@@ -118,7 +120,7 @@ impl Task {
             inbox,
             board: setup.board,
             wakeups: setup.wakeups,
-            eye: Eye::new(setup.state_dir, setup.tor, setup.gate),
+            eye: Eye::new(setup.state_dir, setup.tor, setup.gate, setup.certificate),
             engine,
             store,
             deliveries: Deliveries::new(setup.metrics, setup.trail),

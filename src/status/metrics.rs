@@ -7,6 +7,7 @@
 //! What only a status changes is written once for each status; the rest is written for each request.
 
 mod labels;
+mod process;
 mod series;
 
 use std::collections::BTreeSet;

@@ -23,12 +23,14 @@ pub(super) struct Eye {
     state_dir: PathBuf,
     tor: Program,
     gate: Arc<Gate>,
+    /// The certificate of our own page.
+    certificate: Option<PathBuf>,
     facts: HostFacts,
 }
 
 impl Eye {
-    pub(super) fn new(state_dir: PathBuf, tor: PathBuf, gate: Arc<Gate>) -> Self {
-        Self { state_dir, tor: Program::new(tor), gate, facts: HostFacts::default() }
+    pub(super) fn new(state_dir: PathBuf, tor: PathBuf, gate: Arc<Gate>, certificate: Option<PathBuf>) -> Self {
+        Self { state_dir, tor: Program::new(tor), gate, certificate, facts: HostFacts::default() }
     }
 
     /// What was seen.
@@ -42,7 +44,8 @@ impl Eye {
         if let Some(Criterion::CertificateExpiry { files, .. }) =
             alerts.rule(RuleName::CertificateExpiry).map(|rule| &rule.criterion)
         {
-            self.facts.certificates = files.iter().map(|path| certificate(path)).collect();
+            let all = files.iter().chain(&self.certificate);
+            self.facts.certificates = all.map(|path| certificate(path)).collect();
         }
         if asks(RuleName::StateDirectoryFull) {
             let disk = host::disk(&self.state_dir).ok();

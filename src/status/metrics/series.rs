@@ -1,9 +1,10 @@
 //! Every series, with its help text and the closed sets of its labels.
 
 use prometheus::core::Collector;
-use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Endpoint, Method};
+use super::process::Process;
 use crate::export::{Attempt, ExportFormat};
 use crate::plan::HoldReason;
 use crate::plan::step::ObjectKind;
@@ -11,7 +12,6 @@ use crate::status::condition::{ConditionStatus, ConditionType};
 use crate::status::inputs::{Fault, PassResult};
 use crate::status::totals::Outcome;
 use crate::status::warning::Warning;
-use crate::sys::usage::Usage;
 
 /// Upper bounds of the buckets of a pass: from a look at a converged host to the start of hundreds of nodes.
 const PASS_SECONDS: [f64; 11] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0, 1800.0];
@@ -165,17 +165,6 @@ pub(super) struct Series {
     pub(super) process: Process,
 }
 
-/// What the daemon takes of the machine, under the names that all exporters have for it.
-#[derive(Debug)]
-pub(super) struct Process {
-    cpu_seconds_total: Counter,
-    resident_memory_bytes: Gauge,
-    virtual_memory_bytes: Gauge,
-    open_fds: Gauge,
-    max_fds: Gauge,
-    start_time_seconds: Gauge,
-}
-
 impl Series {
     /// Makes every series whose labels are known beforehand, at 0.
     pub(super) fn new() -> Self {
@@ -319,49 +308,10 @@ impl Series {
     }
 }
 
-impl Process {
-    fn new() -> Self {
-        Self {
-            cpu_seconds_total: Counter::new("process_cpu_seconds_total", help("process_cpu_seconds_total"))
-                .expect(WELL_FORMED),
-            resident_memory_bytes: floating("process_resident_memory_bytes"),
-            virtual_memory_bytes: floating("process_virtual_memory_bytes"),
-            open_fds: floating("process_open_fds"),
-            max_fds: floating("process_max_fds"),
-            start_time_seconds: floating("process_start_time_seconds"),
-        }
-    }
-
-    /// Follows what the kernel counts.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and nobody asks for single bytes")]
-    pub(super) fn follow(&self, usage: &Usage) {
-        let computed = usage.cpu.as_secs_f64() - self.cpu_seconds_total.get();
-        self.cpu_seconds_total.inc_by(computed.max(0.0));
-        self.resident_memory_bytes.set(usage.resident_bytes as f64);
-        self.virtual_memory_bytes.set(usage.virtual_bytes as f64);
-        self.open_fds.set(usage.open_fds as f64);
-        self.max_fds.set(usage.max_fds.map_or(f64::INFINITY, |most| most as f64));
-        self.start_time_seconds.set(usage.started.map_or(0.0, |started| started.as_duration().as_secs_f64()));
-    }
-
-    fn collectors(&self) -> Vec<Typed> {
-        let gauges = [
-            &self.resident_memory_bytes,
-            &self.virtual_memory_bytes,
-            &self.open_fds,
-            &self.max_fds,
-            &self.start_time_seconds,
-        ];
-        let mut all = boxed("counter", &[&self.cpu_seconds_total]);
-        all.extend(boxed("gauge", &gauges));
-        all
-    }
-}
-
 /// A collector with the type of its metric.
 pub(super) type Typed = (&'static str, Box<dyn Collector>);
 
-fn boxed<T: Collector + Clone + 'static>(kind: &'static str, all: &[&T]) -> Vec<Typed> {
+pub(super) fn boxed<T: Collector + Clone + 'static>(kind: &'static str, all: &[&T]) -> Vec<Typed> {
     all.iter().map(|one| (kind, Box::new(T::clone(one)) as Box<dyn Collector>)).collect()
 }
 
@@ -380,9 +330,9 @@ fn pairs(counters: &IntCounterVec, firsts: &[&str], seconds: &[&str]) {
 }
 
 /// Why no metric can fail to be made.
-const WELL_FORMED: &str = "names and labels are literals, and a test makes them all";
+pub(super) const WELL_FORMED: &str = "names and labels are literals, and a test makes them all";
 
-fn help(name: &str) -> &'static str {
+pub(super) fn help(name: &str) -> &'static str {
     HELP.iter().find(|(other, _)| *other == name).map(|(_, help)| *help).expect(WELL_FORMED)
 }
 
@@ -394,7 +344,7 @@ fn gauge(name: &str) -> IntGauge {
     IntGauge::new(name, help(name)).expect(WELL_FORMED)
 }
 
-fn floating(name: &str) -> Gauge {
+pub(super) fn floating(name: &str) -> Gauge {
     Gauge::new(name, help(name)).expect(WELL_FORMED)
 }
 
