@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use super::{FILE, Report, SocketError, Verb, asked};
+use super::asking::asked;
+use super::{FILE, Report, SocketError, Verb};
 use crate::daemon::StatusReceiver;
 use crate::status::{Status, page};
 

@@ -108,6 +108,8 @@ impl Endpoint {
             (Self::Events | Self::Status | Self::Nodes | Self::Drift | Self::Openapi, _) => {
                 &["200", "304", "400", "401", "403", "413", "429", "503"]
             }
+            // A pool that there is not.
+            (Self::Page, _) => &["200", "400", "401", "403", "404", "413", "429", "503"],
             _ => &["200", "400", "401", "403", "413", "429", "503"],
         }
     }
