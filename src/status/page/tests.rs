@@ -365,3 +365,22 @@ fn the_page_is_small_whatever_happens() {
         assert!(page.len() < LARGEST_BYTES, "{name}: {}", page.len());
     }
 }
+
+#[test]
+fn alerts_that_fire_are_told_and_cut_where_there_are_many() {
+    use crate::desired::alerts::RuleName;
+    use crate::status::Alert;
+    let mut status = World::healthy(9).status();
+    assert!(!page_of(&status).contains("id=\"alerts\""), "nothing fires");
+    let alert = |number: usize| Alert {
+        rule: RuleName::NodeFailureRate,
+        about: String::new(),
+        summary: format!("{number} of 9 nodes do not serve <now>"),
+        since: noon(),
+    };
+    status.alerts = (0..25).map(alert).collect();
+    let page = page_of(&status);
+    assert!(page.contains("0 of 9 nodes do not serve &lt;now&gt;"), "{page}");
+    assert!(page.contains("node_failure_rate") && page.contains("<em>critical</em>"));
+    assert!(page.contains("And 5 more: <code>exitpool alerts</code>"));
+}

@@ -16,7 +16,7 @@ use super::text::{age, duration, listed};
 use crate::status::wire::rfc3339;
 use crate::status::{ConditionStatus, ConditionType, Healing, NodeState, PassResult, Signatures, Status};
 use firewall::FirewallView;
-use lists::{Differences, EventView, Row};
+use lists::{AlertView, Differences, EventView, Row};
 use nodes::{Nodes, Pools};
 use places::Places;
 use warning::Warning;
@@ -45,6 +45,8 @@ pub(super) struct View {
     places: Option<Places>,
     nodes: Nodes,
     firewall: FirewallView,
+    alerts: Vec<AlertView>,
+    more_alerts: usize,
     events: Vec<EventView>,
     /// The id of the newest event.
     event: u64,
@@ -86,6 +88,7 @@ struct ClientView {
 impl View {
     pub(super) fn of(status: &Status, visit: &Visit) -> Self {
         let time = |at| Time { exact: rfc3339(at), words: age(at, visit.now) };
+        let (alerts, more_alerts) = lists::alerts(status, &time);
         let asked = &visit.asked;
         let toggle = match asked.refresh {
             Refresh::On => Refresh::Off,
@@ -111,6 +114,8 @@ impl View {
             places: places::of(status, nodes::asked(status, visit).into_iter()),
             nodes: nodes::nodes(status, visit),
             firewall: firewall::of(status, &time),
+            alerts,
+            more_alerts,
             events: lists::events(status, &time),
             event: status.events.back().map_or(0, |event| event.id),
             client: ClientView {

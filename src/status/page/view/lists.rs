@@ -3,10 +3,13 @@
 use serde::Serialize;
 
 use super::Time;
+use crate::desired::alerts::Severity as Importance;
 use crate::plan::Held;
 use crate::status::page::headline::{self, Tone};
 use crate::status::wire::ObjectDocument;
-use crate::status::{Condition, ConditionStatus, ConditionType, DriftItem, Event, Note, Repair, Severity, Status};
+use crate::status::{
+    Alert, Condition, ConditionStatus, ConditionType, DriftItem, Event, Note, Repair, Severity, Status,
+};
 
 /// How many of the latest events are shown.
 const EVENTS_SHOWN: usize = 20;
@@ -48,6 +51,16 @@ struct NoteView {
     word: &'static str,
     about: String,
     message: String,
+}
+
+/// An alert that fires.
+#[derive(Debug, Serialize)]
+pub(super) struct AlertView {
+    tone: Tone,
+    severity: &'static str,
+    rule: &'static str,
+    summary: String,
+    since: Time,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +143,24 @@ fn notes(status: &Status) -> impl Iterator<Item = NoteView> {
 fn held(held: &Held) -> NoteView {
     let message = format!("{} {}", held.step.action, held.reason);
     NoteView { tone: Tone::Warn, word: "held", about: held.step.object.to_string(), message }
+}
+
+/// The alerts that fire, the most important ones first, and how many more there are than are shown.
+pub(super) fn alerts(status: &Status, time: &impl Fn(jiff::Timestamp) -> Time) -> (Vec<AlertView>, usize) {
+    let alert = |alert: &Alert| AlertView {
+        tone: match alert.rule.severity() {
+            Importance::Info => Tone::Work,
+            Importance::Warning => Tone::Warn,
+            Importance::Critical => Tone::Bad,
+        },
+        severity: alert.rule.severity().word(),
+        rule: alert.rule.word(),
+        summary: alert.summary.clone(),
+        since: time(alert.since),
+    };
+    let shown: Vec<_> = status.alerts.iter().take(SHOWN).map(alert).collect();
+    let more = status.alerts.len() - shown.len();
+    (shown, more)
 }
 
 /// The latest events, the newest first.
