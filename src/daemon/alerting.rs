@@ -1,7 +1,7 @@
 //! Alerting: beside the passes, from each published status to the channels. No pass ever waits for it.
 //!
 //! What is decided is committed to the [`Outbox`] before anybody is told; where that fails, nothing was decided, and it
-//! is decided again. This file decides and commits; [`delivery`] sends, [`host`] looks at what no status says.
+//! is decided again. This file decides and commits; `delivery` sends, `host` looks at what no status says.
 
 mod delivery;
 mod host;
