@@ -412,27 +412,26 @@ async fn requests_are_counted_by_route_and_answer() {
     assert!(!text.contains("secret") && !text.contains("abc"));
 }
 
-#[tokio::test]
-async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
-    let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
+/// What the routes know, without a socket before them.
+fn context(status: watch::Receiver<Arc<Status>>, streams: usize) -> Arc<Context> {
     let shared = Shared {
         status,
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::default(),
         visitors: Arc::default(),
         gate: Arc::default(),
         desk: Arc::default(),
         tls: None,
         now: noon,
     };
-    let streams = Arc::new(Semaphore::new(1));
-    let context = Arc::new(Context {
-        shared,
-        sign_ins: Default::default(),
-        documents: Default::default(),
-        streams,
-        stop: CancellationToken::new(),
-    });
-    let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+    let streams = Arc::new(Semaphore::new(streams));
+    let stop = CancellationToken::new();
+    Arc::new(Context { shared, sign_ins: Default::default(), documents: Default::default(), streams, stop })
+}
+
+#[tokio::test]
+async fn whoever_is_not_on_the_list_is_refused_on_every_route() {
+    let (_sender, status) = watch::channel(Arc::new(World::healthy(3).status()));
+    let service = TowerToHyperService::new(warp::service(routes::routes(context(status, 1))));
     let address = "203.0.113.9".parse().unwrap();
     let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
     for path in ROUTES.into_iter().chain(["/nothing"]) {
@@ -600,24 +599,7 @@ mod lists {
     #[tokio::test]
     async fn whom_nobody_has_named_gets_no_list_and_a_token_does_not_help() {
         let (_sender, status) = watch::channel(Arc::new(world().status()));
-        let shared = Shared {
-            status,
-            metrics: Arc::new(Metrics::new()),
-            visitors: Arc::default(),
-            gate: Arc::default(),
-            desk: Arc::default(),
-            tls: None,
-            now: noon,
-        };
-        let streams = Arc::new(Semaphore::new(1));
-        let context = Arc::new(Context {
-            shared,
-            sign_ins: Default::default(),
-            documents: Default::default(),
-            streams,
-            stop: CancellationToken::new(),
-        });
-        let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+        let service = TowerToHyperService::new(warp::service(routes::routes(context(status, 1))));
         let address = "203.0.113.9".parse().unwrap();
         let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
         let request = hyper::Request::builder().uri(format!("/export/txt?token={}", token())).extension(peer);

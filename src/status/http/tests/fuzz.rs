@@ -44,24 +44,7 @@ fn service() -> impl Fn(hyper::Request<String>) -> (u16, String) {
     let access = &mut world.desired.as_mut().unwrap().access;
     access.trusted_proxies = ["127.0.0.1/32".parse().unwrap()].into();
     let (sender, status) = watch::channel(Arc::new(world.status()));
-    let shared = Shared {
-        status,
-        metrics: Arc::default(),
-        visitors: Arc::default(),
-        gate: Arc::default(),
-        desk: Arc::default(),
-        tls: None,
-        now: noon,
-    };
-    let streams = Arc::new(Semaphore::new(64));
-    let context = Arc::new(Context {
-        shared,
-        sign_ins: Default::default(),
-        documents: Default::default(),
-        streams,
-        stop: CancellationToken::new(),
-    });
-    let service = TowerToHyperService::new(warp::service(routes::routes(context)));
+    let service = TowerToHyperService::new(warp::service(routes::routes(context(status, 64))));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     move |request| {
         let _published = &sender;
