@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use self::canonical::{Canonical, CanonicalError};
+use self::transaction::Document;
 use super::compare::{self, Form};
 use super::model::Guard;
 use super::netlink::{INET, Listener, Place};
@@ -68,8 +69,8 @@ impl Nftables {
         Canonical::read(listing).map(Some).map_err(|error| self.nft.unreadable(error))
     }
 
-    async fn commit(&self, transaction: &Value) -> Result<(), FirewallError> {
-        let (_, pid) = self.nft.run_as(&["-j", "-f", "-"], transaction.to_string().as_bytes()).await?;
+    async fn commit(&self, transaction: &Document) -> Result<(), FirewallError> {
+        let (_, pid) = self.nft.run_as(&["-j", "-f", "-"], transaction.text().as_bytes()).await?;
         if let Some(listener) = &self.listener {
             listener.is_ours(pid);
         }
@@ -145,7 +146,7 @@ impl Nftables {
 
 /// What `nft -j -f -` is given to make the table where there is none.
 pub fn installation(guard: &Guard) -> String {
-    transaction::install(guard).to_string()
+    transaction::install(guard).text()
 }
 
 impl Default for Nftables {

@@ -8,33 +8,57 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use nftables::schema::{FlushObject, NfCmd, NfListObject, NfObject, Set as NfSet, Table};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::canonical::{Canonical, Properties, Set};
 use super::compile::{self, FAMILY, FAMILY_NAME, TABLE};
 use crate::firewall::model::Guard;
 
+/// What nft is given. It is written down in one go, since ten thousand elements are many objects.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Document {
+    nftables: Vec<Command>,
+}
+
+/// One command of a document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Command {
+    /// About an object that the schema knows.
+    Typed(Box<NfObject<'static>>),
+    /// About an object of others, of whatever kind.
+    Untyped(Value),
+}
+
+impl Document {
+    /// Its text.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("its keys are strings")
+    }
+}
+
 /// Makes the table where there is none.
-pub fn install(guard: &Guard) -> Value {
+pub fn install(guard: &Guard) -> Document {
     document(Vec::new(), guard)
 }
 
 /// Makes the table anew, whatever stands in it.
-pub fn replace(guard: &Guard) -> Value {
+pub fn replace(guard: &Guard) -> Document {
     document(delete_table().to_vec(), guard)
 }
 
 /// Removes the table; it need not be there.
-pub fn remove() -> Value {
-    json!({ "nftables": delete_table() })
+pub fn remove() -> Document {
+    Document { nftables: delete_table().to_vec() }
 }
 
 /// Changes the table that was `seen` from within, to be what `wanted` and `guard` both say.
-pub fn update(guard: &Guard, wanted: &Canonical, seen: &Canonical) -> Value {
+pub fn update(guard: &Guard, wanted: &Canonical, seen: &Canonical) -> Document {
     // Adding a table that is there says that it has no flags: that wakes a dormant one.
     let mut first = vec![add(compile::table()), flush_rules()];
     first.extend(clear_out(wanted, seen));
-    first.extend(kept_sets(wanted, seen).map(flush_set));
+    first.extend(kept_sets(wanted, seen).map(|name| flush_set(name)));
     document(first, guard)
 }
 
@@ -45,7 +69,7 @@ const MOST_DELETED: usize = 10;
 ///
 /// It takes for granted that the sets hold the networks that we would have put in; where somebody else has put in the
 /// same addresses in another way, nft refuses it.
-pub fn refill(wanted: &Canonical, seen: &Canonical) -> Option<Value> {
+pub fn refill(wanted: &Canonical, seen: &Canonical) -> Option<Document> {
     let rest_is_same = wanted.table == seen.table && wanted.chains == seen.chains && wanted.others == seen.others;
     let only_members_differ = rest_is_same
         && wanted.sets.len() == seen.sets.len()
@@ -55,12 +79,12 @@ pub fn refill(wanted: &Canonical, seen: &Canonical) -> Option<Value> {
     if !only_members_differ {
         return None;
     }
-    let commands: Vec<Value> =
+    let nftables: Vec<Command> =
         wanted.sets.iter().flat_map(|(name, set)| refill_set(name, set, &seen.sets[name])).collect();
-    (!commands.is_empty()).then(|| json!({ "nftables": commands }))
+    (!nftables.is_empty()).then_some(Document { nftables })
 }
 
-fn refill_set(name: &String, wanted: &Set, seen: &Set) -> Vec<Value> {
+fn refill_set(name: &str, wanted: &Set, seen: &Set) -> Vec<Command> {
     let networks = |set: &Set| set.members.networks().into_iter().collect::<BTreeSet<IpNet>>();
     let (wanted, seen) = (networks(wanted), networks(seen));
     let gone: Vec<&IpNet> = seen.difference(&wanted).collect();
@@ -70,12 +94,12 @@ fn refill_set(name: &String, wanted: &Set, seen: &Set) -> Vec<Value> {
     }
     let come: Vec<&IpNet> = wanted.difference(&seen).collect();
     // A network that is split gives its place to its parts.
-    let gone = compile::element(name, &gone).map(|element| json!(NfObject::CmdObject(NfCmd::Delete(element))));
+    let gone = compile::element(name, &gone).map(|element| typed(NfCmd::Delete(element)));
     gone.into_iter().chain(compile::element(name, &come).map(add)).collect()
 }
 
 /// Deletes what is not ours, in the order in which nothing deleted is still referred to: maps name chains and objects.
-fn clear_out(wanted: &Canonical, seen: &Canonical) -> Vec<Value> {
+fn clear_out(wanted: &Canonical, seen: &Canonical) -> Vec<Command> {
     let (maps, objects): (Vec<_>, Vec<_>) = seen.others.keys().partition(|(kind, _)| kind == "map");
     let kept: Vec<&String> = kept_sets(wanted, seen).collect();
     let sets = seen.sets.keys().filter(|name| !kept.contains(name)).map(|name| delete("set", name));
@@ -84,7 +108,7 @@ fn clear_out(wanted: &Canonical, seen: &Canonical) -> Vec<Value> {
     });
     let chains = chains.map(|(name, _)| delete("chain", name));
     let named = |(kind, name): &(String, String)| delete(kind, name);
-    let maps: Vec<Value> = maps.into_iter().map(named).collect();
+    let maps: Vec<Command> = maps.into_iter().map(named).collect();
     let objects = objects.into_iter().map(named);
     maps.into_iter().chain(sets).chain(chains).chain(objects).collect()
 }
@@ -107,32 +131,35 @@ fn alterable(seen: &Properties, wanted: &Properties) -> bool {
 }
 
 /// What comes first, then the table, its frame and its filling.
-fn document(first: Vec<Value>, guard: &Guard) -> Value {
+fn document(first: Vec<Command>, guard: &Guard) -> Document {
     let objects = [compile::table()].into_iter().chain(compile::frame(guard)).chain(compile::filling(guard));
-    let commands: Vec<Value> = first.into_iter().chain(objects.map(add)).collect();
-    json!({ "nftables": commands })
+    Document { nftables: first.into_iter().chain(objects.map(add)).collect() }
 }
 
-fn add(object: NfListObject<'static>) -> Value {
-    json!(NfObject::CmdObject(NfCmd::Add(object)))
+fn add(object: NfListObject<'static>) -> Command {
+    typed(NfCmd::Add(object))
 }
 
 /// Adding first makes the deletion right whether the table is there or not.
-fn delete_table() -> [Value; 2] {
-    [add(compile::table()), json!(NfObject::CmdObject(NfCmd::Delete(compile::table())))]
+fn delete_table() -> [Command; 2] {
+    [add(compile::table()), typed(NfCmd::Delete(compile::table()))]
 }
 
-fn flush_rules() -> Value {
+fn typed(command: NfCmd<'static>) -> Command {
+    Command::Typed(Box::new(NfObject::CmdObject(command)))
+}
+
+fn flush_rules() -> Command {
     let table = Table { family: FAMILY, name: TABLE.into(), handle: None };
-    json!(NfObject::CmdObject(NfCmd::Flush(FlushObject::Table(table))))
+    typed(NfCmd::Flush(FlushObject::Table(table)))
 }
 
-fn flush_set(name: &String) -> Value {
-    let set = NfSet { family: FAMILY, table: TABLE.into(), name: name.into(), ..NfSet::default() };
-    json!(NfObject::CmdObject(NfCmd::Flush(FlushObject::Set(Box::new(set)))))
+fn flush_set(name: &str) -> Command {
+    let set = NfSet { family: FAMILY, table: TABLE.into(), name: name.to_owned().into(), ..NfSet::default() };
+    typed(NfCmd::Flush(FlushObject::Set(Box::new(set))))
 }
 
 /// Untyped: somebody may have put a kind of object into our table that the schema does not know.
-fn delete(kind: &str, name: &str) -> Value {
-    json!({ "delete": { kind: { "family": FAMILY_NAME, "table": TABLE, "name": name } } })
+fn delete(kind: &str, name: &str) -> Command {
+    Command::Untyped(json!({ "delete": { kind: { "family": FAMILY_NAME, "table": TABLE, "name": name } } }))
 }
