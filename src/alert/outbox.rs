@@ -20,6 +20,8 @@ use crate::sys::database;
 
 /// The version of the tables' layout, in `PRAGMA user_version`; a database that was just made has 0.
 const VERSION: i64 = 1;
+/// Pages that are kept in memory; they are read seldom.
+const CACHE_KIB: i64 = -128;
 const LAYOUT: &str = "
     CREATE TABLE boot (id TEXT NOT NULL) STRICT;
     CREATE TABLE incident (kept TEXT NOT NULL) STRICT;
@@ -131,8 +133,7 @@ impl Outbox {
 
     fn open_as_it_is(path: &Path, boot: &str, now: Duration) -> Result<(Self, Held), OutboxError> {
         let failed = |source| OutboxError::Database { path: path.to_owned(), source };
-        let mut database = database::open(path).map_err(failed)?;
-        let found = database.pragma_query_value(None, "user_version", |value| value.get(0)).map_err(failed)?;
+        let (mut database, found) = database::open(path, set_up).map_err(failed)?;
         if found > VERSION {
             return Err(OutboxError::Newer { path: path.to_owned(), found });
         }
@@ -244,6 +245,12 @@ impl Outbox {
     fn error(&self, source: rusqlite::Error) -> OutboxError {
         OutboxError::Database { path: self.path.clone(), source }
     }
+}
+
+/// Sets up what only an outbox needs, and says which version the file has.
+fn set_up(database: &Connection) -> rusqlite::Result<i64> {
+    database.pragma_update(None, "cache_size", CACHE_KIB)?;
+    database.pragma_query_value(None, "user_version", |value| value.get(0))
 }
 
 /// Makes the tables where they are missing, and takes note of the boot.

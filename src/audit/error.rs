@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
-
 use crate::error::{Classify, Kind};
+use crate::sys::database;
 
 /// Why the trail cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -142,9 +141,7 @@ impl AuditError {
             | Self::Unsigned
             | Self::BadSignature
             | Self::OtherKey { .. } => true,
-            Self::Database { source, .. } => {
-                matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            }
+            Self::Database { source, .. } => database::is_damage(source),
             _ => false,
         }
     }

@@ -1,11 +1,7 @@
 //! The database file: rows, the addresses beside them, and what is signed of both.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -21,9 +17,7 @@ use super::{AuditError, Deed, Who, policy};
 use crate::desired::{AddressPolicy, AuditPolicy};
 use crate::error::chain;
 use crate::export::key::PublicKey;
-
-/// The files that SQLite keeps for one database.
-const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+use crate::sys::database;
 
 /// Where a trail has become too large, it is cut down to this share of its bound, so that the next row cuts nothing.
 const KEPT_PERCENT: u64 = 90;
@@ -35,13 +29,6 @@ pub struct Store {
     database: Connection,
     beside: Beside,
     own: OwnKey,
-}
-
-/// Makes the file when it is missing, readable to its owner alone; SQLite gives its companions the same mode.
-///
-/// What goes wrong here goes wrong again when SQLite opens it, and is told then.
-fn make_private(path: &Path) {
-    let _ = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
 }
 
 impl Store {
@@ -72,9 +59,7 @@ impl Store {
 
     fn open(path: &Path) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Database { path: path.to_owned(), source };
-        make_private(path);
-        let database = Connection::open(path).map_err(failed)?;
-        let found = prepare(&database).map_err(failed)?;
+        let (database, found) = database::open(path, prepare).map_err(failed)?;
         let beside = Beside::of(path);
         let own = beside.key()?;
         let mut store = Self { path: path.to_owned(), database, beside, own };
@@ -325,44 +310,23 @@ impl Store {
     }
 }
 
-/// Sets the connection up, looks for damage, and says which version the file has.
+/// Sets up what only a trail needs, and says which version the file has.
 fn prepare(database: &Connection) -> rusqlite::Result<i64> {
     let found = schema::version(database)?;
     if found == 0 {
         // Only a database without tables can be told so: what is removed makes the file shorter.
         database.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
-    database.pragma_update(None, "journal_mode", "WAL")?;
-    // A record that was reported as written survives a loss of power.
-    database.pragma_update(None, "synchronous", "FULL")?;
     // What is erased is overwritten.
     database.pragma_update(None, "secure_delete", true)?;
-    let verdict: String = database.pragma_query_value(None, "quick_check", |value| value.get(0))?;
-    if verdict == "ok" { Ok(found) } else { Err(damaged(verdict)) }
-}
-
-fn damaged(verdict: String) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict))
+    Ok(found)
 }
 
 /// Renames the files of a trail to the first free `….damaged-N`; the key stays, since it is the host's.
 fn move_aside(path: &Path) -> Result<PathBuf, AuditError> {
     let failed = |source| AuditError::Aside { path: path.to_owned(), source };
-    let aside = (1_u32..).map(|number| with_suffix(path, &format!(".damaged-{number}"))).find(|aside| !aside.exists());
-    let aside = aside.ok_or_else(|| failed(io::Error::from(io::ErrorKind::AlreadyExists)))?;
-    let files = SUFFIXES.iter().map(|suffix| (with_suffix(path, suffix), with_suffix(&aside, suffix)));
-    let head = (Beside::of(path).head_file().to_owned(), with_suffix(&aside, ".head"));
-    for (from, to) in files.chain([head]) {
-        match fs::rename(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(failed)?,
-        }
-    }
+    let aside = database::move_aside(path).map_err(failed)?;
+    let head = Beside::of(path).head_file().to_owned();
+    database::rename_where_there(&head, &database::with_suffix(&aside, ".head")).map_err(failed)?;
     Ok(aside)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }

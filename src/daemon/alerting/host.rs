@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use x509_cert::Certificate as X509;
-use x509_cert::der::Decode as _;
 
 use crate::alert::HostFacts;
 use crate::alert::facts::{Certificate, Disk};
@@ -14,6 +12,7 @@ use crate::desired::Alerts;
 use crate::desired::alerts::{Criterion, RuleName};
 use crate::error::chain;
 use crate::gate::{Gate, Now};
+use crate::status::http::tls::expires;
 use crate::sys::host;
 use crate::tor::program::Program;
 use crate::web;
@@ -76,12 +75,7 @@ fn certificate(path: &Path) -> Certificate {
 
 fn ends(path: &Path) -> Result<Timestamp, String> {
     let certificates = web::certificates(path).map_err(|error| chain(&error))?;
-    let ends = certificates.iter().map(|der| {
-        let certificate = X509::from_der(der).map_err(|error| error.to_string())?;
-        let seconds = certificate.tbs_certificate.validity.not_after.to_unix_duration().as_secs();
-        let seconds = i64::try_from(seconds).map_err(|error| error.to_string())?;
-        Timestamp::from_second(seconds).map_err(|error| error.to_string())
-    });
+    let ends = certificates.iter().map(|certificate| expires(certificate).map_err(|error| error.to_string()));
     let ends = ends.collect::<Result<Vec<_>, String>>()?;
     ends.into_iter().min().ok_or_else(|| "there is none in it".to_owned())
 }

@@ -205,7 +205,8 @@ fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-fn expires(certificate: &CertificateDer<'_>) -> Result<Timestamp, x509_cert::der::Error> {
+/// Until when a certificate is valid; one that never ends by its own words ends with the last time there is.
+pub fn expires(certificate: &CertificateDer<'_>) -> Result<Timestamp, x509_cert::der::Error> {
     let certificate = x509_cert::Certificate::from_der(certificate)?;
     let seconds = certificate.tbs_certificate.validity.not_after.to_unix_duration().as_secs();
     Ok(i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX))
