@@ -25,6 +25,7 @@ mod panel;
 mod plan;
 mod pool;
 mod remotes;
+mod roots;
 mod scale;
 mod schema;
 mod signatures;
