@@ -21,6 +21,7 @@ mod drift;
 mod events;
 mod firewall_helper;
 mod guard_trial;
+mod healthcheck;
 mod history;
 mod log_level;
 mod look;
@@ -100,6 +101,7 @@ enum Verb {
     Token(token::Arguments),
     Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
+    Healthcheck(healthcheck::Arguments),
     FirewallHelper(firewall_helper::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
@@ -225,6 +227,7 @@ impl Verb {
             Self::Token(arguments) => token::run(&arguments),
             Self::Passwd(arguments) => passwd::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
+            Self::Healthcheck(arguments) => healthcheck::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

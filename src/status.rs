@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod node;
 mod of;
 pub mod page;
+pub mod pulse;
 pub mod reason;
 pub mod totals;
 pub mod visitors;
