@@ -8,8 +8,17 @@ use exitpool::cli::reference::{help, names};
 use exitpool::status::{ConditionStatus, ConditionType, Reason};
 
 /// Folders and files with documentation.
-const PLACES: [&str; 8] =
-    ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs", "systemd", "desired-state", "examples"];
+const PLACES: [&str; 9] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs",
+    "systemd",
+    "desired-state",
+    "deploy",
+    "examples",
+];
 /// Describes the whole format, fields among them that need verbs of later versions: docs/known-issues.md lists those.
 const AHEAD_OF_THE_PROGRAM: &str = "docs/desired-state.md";
 /// What the names of metrics begin with.

@@ -7,6 +7,7 @@ mod browser;
 mod cli;
 mod committed;
 mod crowd;
+mod deploy;
 mod desired;
 mod docs;
 mod doctor;
