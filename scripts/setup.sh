@@ -16,10 +16,11 @@ if [ "${1:-run}" = test ]; then
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
     package[proxychains4]=proxychains4 package[faketime]=faketime package[node]=nodejs package[npm]=npm
+    package[age]=age package[age-keygen]=age
     package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
-    commands+=(prometheus-alertmanager promtool python3)
+    commands+=(prometheus-alertmanager promtool python3 age age-keygen)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light

@@ -12,6 +12,7 @@ mod accept_rewrite;
 mod alerts;
 mod apply;
 mod audit;
+mod backup;
 mod completions;
 mod confirm;
 mod diff;
@@ -29,6 +30,7 @@ mod passwd;
 mod plan;
 mod proxy_connect;
 mod reconcile;
+mod restore;
 mod resume;
 mod rollback;
 mod rotate;
@@ -93,6 +95,8 @@ enum Verb {
     Alerts(alerts::Arguments),
     Events(events::Arguments),
     Audit(audit::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     LogLevel(log_level::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
@@ -218,6 +222,8 @@ impl Verb {
             Self::Alerts(arguments) => alerts::run(&arguments).await,
             Self::Events(arguments) => events::run(&arguments).await,
             Self::Audit(arguments) => audit::run(&arguments).await,
+            Self::Backup(arguments) => backup::run(&arguments),
+            Self::Restore(arguments) => restore::run(&arguments),
             Self::LogLevel(arguments) => log_level::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,

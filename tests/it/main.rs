@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
 mod alerts;
+mod backup;
 mod browser;
 mod cli;
 mod committed;
