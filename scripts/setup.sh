@@ -19,7 +19,8 @@ if [ "${1:-run}" = test ]; then
     package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
-    commands+=(prometheus-alertmanager promtool python3)
+    package[groff]=groff-base package[script]=bsdutils package[jq]=jq package[shellcheck]=shellcheck
+    commands+=(prometheus-alertmanager promtool python3 groff script jq shellcheck)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light

@@ -14,6 +14,7 @@ mod export;
 mod firewall;
 mod generated;
 mod git_kit;
+mod init;
 mod lockout;
 mod monitoring;
 mod netns;
