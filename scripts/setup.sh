@@ -17,10 +17,12 @@ if [ "${1:-run}" = test ]; then
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
     package[proxychains4]=proxychains4 package[faketime]=faketime package[node]=nodejs package[npm]=npm
     package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
+    package[debootstrap]=debootstrap package[systemd-nspawn]=systemd-container package[nsenter]=util-linux
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
-    package[groff]=groff-base package[script]=bsdutils package[jq]=jq package[shellcheck]=shellcheck
-    commands+=(prometheus-alertmanager promtool python3 groff script jq shellcheck)
+    package[groff]=groff-base package[script]=bsdutils package[shellcheck]=shellcheck
+    commands+=(prometheus-alertmanager promtool python3 debootstrap systemd-nspawn nsenter)
+    commands+=(groff script shellcheck)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light

@@ -26,6 +26,7 @@ mod panel;
 mod plan;
 mod pool;
 mod remotes;
+mod roots;
 mod scale;
 mod schema;
 mod signatures;
