@@ -21,10 +21,13 @@ mod down;
 mod drift;
 mod events;
 mod firewall_helper;
+mod git;
 mod guard_trial;
 mod history;
+mod init;
 mod log_level;
 mod look;
+mod man;
 mod nodes;
 mod passwd;
 mod plan;
@@ -73,6 +76,7 @@ pub struct Cli {
 /// What can be asked of the program.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Arguments),
     Run(run::Arguments),
     Validate(validate::Arguments),
     Plan(plan::Arguments),
@@ -108,6 +112,7 @@ enum Verb {
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
     #[command(hide = true)]
     GuardTrial(guard_trial::Arguments),
     #[command(hide = true)]
@@ -201,6 +206,7 @@ pub struct Told {
 impl Verb {
     async fn run(self) -> anyhow::Result<Exit> {
         match self {
+            Self::Init(arguments) => init::run(&arguments).await,
             Self::Run(arguments) => run::run(arguments).await,
             Self::Validate(arguments) => validate::run(&arguments),
             Self::Plan(arguments) => plan::run(&arguments).await,
@@ -234,6 +240,7 @@ impl Verb {
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Man(arguments) => man::run(&arguments),
             Self::FirewallHelper(arguments) => firewall_helper::run(&arguments).await,
             Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
