@@ -21,6 +21,7 @@ setup-test:
 	@scripts/setup.sh test
 	@scripts/schemathesis.sh
 	@scripts/deploy-tools.sh
+	@scripts/debian-root.sh
 
 run: setup
 	$(CARGO) build --release

@@ -18,11 +18,15 @@ if [ "${1:-run}" = test ]; then
     package[proxychains4]=proxychains4 package[faketime]=faketime package[node]=nodejs package[npm]=npm
     package[nginx]=nginx-light package[caddy]=caddy package[strip]=binutils
     package[podman]=podman package[buildah]=buildah package[crun]=crun package[conmon]=conmon package[tini]=tini
+    package[age]=age package[age-keygen]=age
     package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
+    package[debootstrap]=debootstrap package[systemd-nspawn]=systemd-container package[nsenter]=util-linux
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
-    commands+=(prometheus-alertmanager promtool python3 nginx caddy)
-    commands+=(podman buildah crun conmon tini strip)
+    commands+=(nginx caddy podman buildah crun conmon tini strip)
+    package[groff]=groff-base package[script]=bsdutils package[shellcheck]=shellcheck
+    commands+=(prometheus-alertmanager promtool python3 age age-keygen debootstrap systemd-nspawn nsenter)
+    commands+=(groff script shellcheck)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light
