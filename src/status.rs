@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod node;
 mod of;
 pub mod page;
+pub mod pulse;
 pub mod reason;
 mod reference;
 pub mod totals;
