@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser as _};
 use exitpool::cli::Cli;
+use exitpool::cli::reference::names;
 
 use super::fences::{Fence, fences};
 use super::pages;
@@ -221,28 +222,30 @@ fn place(fence: &Fence, call: &Call) -> String {
     format!("{}:{}", fence.page, fence.line + call.line - 1)
 }
 
-/// The words of a call of exitpool, also where another program calls it for somebody else.
+/// The words of a call of exitpool, also where another program calls it for somebody else, or somewhere else.
 fn ours(words: &[String]) -> Option<Vec<String>> {
-    let at = words.iter().position(|word| word == "exitpool" || word.ends_with("/exitpool"))?;
-    let before: Vec<&str> = words[..at].iter().map(String::as_str).collect();
-    let is_called = match before.as_slice() {
-        [] => true,
-        ["sudo" | "runuser" | "docker" | "podman" | "kubectl" | "ssh" | "watch" | "nsenter", .., last] => {
-            // `-u exitpool`, `exec exitpool`: a user or a container of that name, and what is called comes behind it.
-            !["-u", "--user", "exec", "-it", "-T", "logs", "stop", "rm", "restart", "start", "inspect"].contains(last)
+    let is_ours = |word: &String| word == "exitpool" || word.ends_with("/exitpool");
+    let at = match words[0].as_str() {
+        "sudo" | "runuser" => program_for_another_user(words),
+        "docker" | "kubectl" | "nsenter" | "podman" | "ssh" | "watch" => {
+            // A container or an image may have that name as well: what is called has a verb behind it.
+            let verbs = names();
+            (1..words.len() - 1).find(|at| is_ours(&words[*at]) && verbs.contains(&words[at + 1]))?
         }
-        _ => false,
+        _ => 0,
     };
-    if !is_called {
-        return before.first().filter(|first| ["sudo", "runuser", "docker", "podman"].contains(first)).and_then(|_| {
-            let rest = &words[at + 1..];
-            let rest = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);
-            rest.first().is_some_and(|word| word == "exitpool").then(|| rest.to_vec())
-        });
+    let called = words.get(at).filter(|word| is_ours(word))?;
+    let name = called.rsplit('/').next().unwrap_or_default().to_owned();
+    Some([&[name], &words[at + 1..]].concat())
+}
+
+/// Where the program stands behind `sudo -u NAME` or `runuser -u NAME --`.
+fn program_for_another_user(words: &[String]) -> usize {
+    let mut at = 1;
+    while let Some(option) = words.get(at).filter(|word| word.starts_with('-')) {
+        at += if ["-u", "--user", "-g", "--group"].contains(&option.as_str()) { 2 } else { 1 };
     }
-    let mut words = words[at..].to_vec();
-    words[0] = "exitpool".to_owned();
-    Some(words)
+    at
 }
 
 /// Asks the real definition of the command line.
