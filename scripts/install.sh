@@ -384,10 +384,10 @@ user_and_directories() {
     fi
     if [ -n "$new_units" ] || [ ! -d /var/lib/exitpool ] || [ ! -d /run/exitpool ]; then
         if has systemd-tmpfiles; then
-            step 'make its directories, /var/lib/exitpool and /run/exitpool' systemd-tmpfiles --create exitpool.conf
+            step 'make its directories, such as /var/lib/exitpool' systemd-tmpfiles --create exitpool.conf
         else
-            step 'make its directories, /var/lib/exitpool and /run/exitpool' \
-                install -d -m 700 -o exitpool -g exitpool /var/lib/exitpool /run/exitpool
+            step 'make its directories, such as /var/lib/exitpool' \
+                install -d -m 700 -o exitpool -g exitpool /var/lib/exitpool /run/exitpool /var/backups/exitpool
         fi
     fi
 }

@@ -33,9 +33,9 @@ postrm:remove)
     reload
     ;;
 postrm:purge)
-    rm -rf /run/exitpool /var/lib/exitpool /etc/exitpool
-    rm -rf /etc/systemd/system/exitpool.*.d /etc/systemd/system/exitpool-guard.*.d \
-        /etc/systemd/system/exitpool-firewall-helper.*.d
+    rm -rf /run/exitpool /var/lib/exitpool /var/backups/exitpool /etc/exitpool
+    rm -rf /etc/systemd/system/exitpool*.service.d /etc/systemd/system/exitpool*.socket.d \
+        /etc/systemd/system/exitpool*.timer.d /etc/systemd/system/exitpool*.slice.d
     ! getent passwd exitpool >/dev/null || userdel exitpool
     reload
     ;;

@@ -28,8 +28,9 @@ grep -v '^#' "$root/scripts/installed-files" | while read -r where mode file pla
     */) mkdir -p "$stage$place" ;;
     *) mkdir -p "$(dirname "$stage$place")" ;;
     esac
-    # A pattern names several files, and nothing else in it is special.
+    # A pattern names several files, or none.
     for each in $from; do
+        [ -e "$each" ] || [ "${file#*\*}" = "$file" ] || continue
         install -m "$mode" "$each" "$stage$place"
     done
 done

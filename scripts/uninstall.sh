@@ -5,16 +5,16 @@
 set -eu
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-DATA='/run/exitpool /var/lib/exitpool /etc/exitpool'
+DATA='/run/exitpool /var/lib/exitpool /var/backups/exitpool /etc/exitpool'
 PACKAGES=/etc/exitpool/installed-packages
 
 usage() {
     cat <<'END'
-Takes exitpool off this host: nodes, firewall guard, service, files, user, and the audit trail.
+Takes exitpool off this host: nodes, firewall guard, service, files, user, audit trail, and backups.
 
   uninstall.sh [--keep-data] [--dry-run]
 
-  --keep-data      leave /var/lib/exitpool, /etc/exitpool and the user exitpool
+  --keep-data      leave /var/lib/exitpool, /var/backups/exitpool, /etc/exitpool and the user exitpool
   --dry-run        say what would be done, and change nothing
 
 Exits with 1 where anything is left, and names it.
@@ -65,9 +65,15 @@ check() {
     [ -r "$manifest" ] || fail "installed-files is not beside $0"
     # It goes before its last reader.
     manifest=$(grep -v '^#' "$manifest")
-    units=$(printf '%s\n' "$manifest" | sed -n 's,.* /usr/lib/systemd/system/,,p')
-    # shellcheck disable=SC2086 # names of units
-    drop_ins=$(printf '/etc/systemd/system/%s.d\n' $units)
+    # What is named may be a pattern, and is one for what stands beside the units as well.
+    patterns=$(printf '%s\n' "$manifest" | sed -n 's,^[^ ]* [^ ]* systemd/\([^ ]*\)  */usr/lib/systemd/system/$,\1,p')
+    units='' drop_ins=''
+    for pattern in $patterns; do
+        for unit in /usr/lib/systemd/system/$pattern; do
+            [ ! -e "$unit" ] || units="$units ${unit##*/}"
+        done
+        drop_ins="$drop_ins /etc/systemd/system/$pattern.d"
+    done
 }
 
 # Every place of the list that is on this host; a pattern stands for several.
@@ -148,7 +154,7 @@ data() {
     packages=''
     [ ! -r "$PACKAGES" ] || packages=$(sort -u "$PACKAGES" | tr '\n' ' ')
     if [ -n "$keep" ]; then
-        say 'kept, as --keep-data says: /var/lib/exitpool, /etc/exitpool and the user exitpool'
+        say 'kept, as --keep-data says: /var/lib/exitpool, /var/backups/exitpool, /etc/exitpool and the user exitpool'
         [ ! -d /run/exitpool ] || step 'remove /run/exitpool' rm -rf /run/exitpool
         return 0
     fi

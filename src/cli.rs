@@ -12,6 +12,7 @@ mod accept_rewrite;
 mod alerts;
 mod apply;
 mod audit;
+mod backup;
 mod completions;
 mod confirm;
 mod diff;
@@ -22,6 +23,7 @@ mod events;
 mod firewall_helper;
 mod git;
 mod guard_trial;
+mod healthcheck;
 mod history;
 mod init;
 mod log_level;
@@ -32,6 +34,7 @@ mod passwd;
 mod plan;
 mod proxy_connect;
 mod reconcile;
+mod restore;
 mod resume;
 mod rollback;
 mod rotate;
@@ -97,6 +100,8 @@ enum Verb {
     Alerts(alerts::Arguments),
     Events(events::Arguments),
     Audit(audit::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     LogLevel(log_level::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
@@ -104,6 +109,7 @@ enum Verb {
     Token(token::Arguments),
     Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
+    Healthcheck(healthcheck::Arguments),
     FirewallHelper(firewall_helper::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
@@ -224,6 +230,8 @@ impl Verb {
             Self::Alerts(arguments) => alerts::run(&arguments).await,
             Self::Events(arguments) => events::run(&arguments).await,
             Self::Audit(arguments) => audit::run(&arguments).await,
+            Self::Backup(arguments) => backup::run(&arguments),
+            Self::Restore(arguments) => restore::run(&arguments),
             Self::LogLevel(arguments) => log_level::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
@@ -231,6 +239,7 @@ impl Verb {
             Self::Token(arguments) => token::run(&arguments),
             Self::Passwd(arguments) => passwd::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
+            Self::Healthcheck(arguments) => healthcheck::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
 mod alerts;
+mod backup;
 mod browser;
 mod cli;
 mod committed;
 mod crowd;
+mod deploy;
 mod desired;
 mod docs;
 mod doctor;
