@@ -20,6 +20,8 @@ setup-bench:
 setup-test:
 	@scripts/setup.sh test
 	@scripts/schemathesis.sh
+	@scripts/deploy-tools.sh
+	@scripts/debian-root.sh
 
 run: setup
 	$(CARGO) build --release
