@@ -20,6 +20,7 @@ mod down;
 mod drift;
 mod events;
 mod firewall_helper;
+mod guard_early;
 mod guard_trial;
 mod history;
 mod log_level;
@@ -101,6 +102,7 @@ enum Verb {
     Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
     FirewallHelper(firewall_helper::Arguments),
+    GuardEarly(guard_early::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -229,6 +231,7 @@ impl Verb {
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
             Self::FirewallHelper(arguments) => firewall_helper::run(&arguments).await,
+            Self::GuardEarly(arguments) => guard_early::run(&arguments).await,
             Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,
