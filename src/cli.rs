@@ -23,6 +23,7 @@ mod events;
 mod firewall_helper;
 mod git;
 mod guard_trial;
+mod healthcheck;
 mod history;
 mod init;
 mod log_level;
@@ -108,6 +109,7 @@ enum Verb {
     Token(token::Arguments),
     Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
+    Healthcheck(healthcheck::Arguments),
     FirewallHelper(firewall_helper::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
@@ -237,6 +239,7 @@ impl Verb {
             Self::Token(arguments) => token::run(&arguments),
             Self::Passwd(arguments) => passwd::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
+            Self::Healthcheck(arguments) => healthcheck::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),

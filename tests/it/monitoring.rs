@@ -156,7 +156,7 @@ fn every_metric_has_a_test_that_breaks_what_it_watches() {
 }
 
 /// Runs promtool below `deploy/prometheus`; `None` where there is none.
-fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
+pub fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     if !is_installed("promtool") {
         skip("there is no promtool (Debian: apt install prometheus)");
         return None;
@@ -169,7 +169,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     Some(child.wait_with_output().unwrap())
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
