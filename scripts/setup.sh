@@ -16,11 +16,17 @@ if [ "${1:-run}" = test ]; then
     package[iptables-nft]=iptables package[iptables-legacy]=iptables package[ipset]=ipset package[ufw]=ufw
     package[firewalld]=firewalld package[dbus-daemon]=dbus package[nmap]=nmap
     package[proxychains4]=proxychains4 package[faketime]=faketime package[node]=nodejs package[npm]=npm
+    package[nginx]=nginx-light package[caddy]=caddy package[strip]=binutils
+    package[podman]=podman package[buildah]=buildah package[crun]=crun package[conmon]=conmon package[tini]=tini
+    package[age]=age package[age-keygen]=age
     package[prometheus-alertmanager]=prometheus-alertmanager package[promtool]=prometheus package[python3]=python3
     package[debootstrap]=debootstrap package[systemd-nspawn]=systemd-container package[nsenter]=util-linux
     commands+=(chromium strace ping systemd-analyze sshd ssh-keygen lighttpd openssl unshare)
     commands+=(iptables-nft iptables-legacy ipset ufw firewalld dbus-daemon nmap proxychains4 faketime node npm)
-    commands+=(prometheus-alertmanager promtool python3 debootstrap systemd-nspawn nsenter)
+    commands+=(nginx caddy podman buildah crun conmon tini strip)
+    package[groff]=groff-base package[script]=bsdutils package[shellcheck]=shellcheck
+    commands+=(prometheus-alertmanager promtool python3 age age-keygen debootstrap systemd-nspawn nsenter)
+    commands+=(groff script shellcheck)
 fi
 if [ "${1:-run}" = bench ]; then
     package[wrk]=wrk package[nginx]=nginx-light
@@ -72,7 +78,7 @@ fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 echo "setup: installing ${missing[*]}" >&2
-# Debian's tor package would start a tor of its own, and ufw's, firewalld's, nginx's and prometheus' their services: the pool's are
+# Debian's tor package would start a tor of its own, and ufw's, firewalld's, nginx's, Caddy's and prometheus' their services: the pool's are
 # started by exitpool alone, and no firewall but those in the tests' namespaces is.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ] && [ ! -d /run/systemd/system ]; then

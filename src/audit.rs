@@ -42,6 +42,7 @@ pub use check::{Pinned, Verified};
 pub use deed::{DOWNLOADED, Deed, Entry, Filter, Record, Who};
 pub use error::AuditError;
 pub use policy::read as address;
+pub use schema::VERSION;
 pub use seal::Place;
 pub use writer::Condition;
 
@@ -164,6 +165,14 @@ pub fn own(path: &Path) -> Pinned {
     let beside = Beside::of(path);
     let places = beside.head().map(|head| Place { row: head.row, hash: head.hash });
     Pinned { key: beside.public(), places: places.into_iter().collect() }
+}
+
+/// The newest signature of a trail as the file beside it has it, for a copy of that trail; and the place that it is of.
+pub fn head(path: &Path) -> Result<(Vec<u8>, Place, String), AuditError> {
+    let head = Reading::open(path)?.seals()?.head.ok_or(AuditError::Unsigned)?;
+    let failed = |error: serde_json::Error| AuditError::Export { path: path.to_owned(), source: error.into() };
+    let bytes = serde_json::to_vec(&head).map_err(failed)?;
+    Ok((bytes, Place { row: head.row, hash: head.hash }, head.key))
 }
 
 /// Writes a trail out as text that [`verify`] reads; says how many rows it has. `named` is what errors call it. It blocks.

@@ -12,6 +12,7 @@ mod accept_rewrite;
 mod alerts;
 mod apply;
 mod audit;
+mod backup;
 mod completions;
 mod confirm;
 mod diff;
@@ -20,16 +21,21 @@ mod down;
 mod drift;
 mod events;
 mod firewall_helper;
+mod git;
 mod guard_early;
 mod guard_trial;
+mod healthcheck;
 mod history;
+mod init;
 mod log_level;
 mod look;
+mod man;
 mod nodes;
 mod passwd;
 mod plan;
 mod proxy_connect;
 mod reconcile;
+mod restore;
 mod resume;
 mod rollback;
 mod rotate;
@@ -72,6 +78,7 @@ pub struct Cli {
 /// What can be asked of the program.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Arguments),
     Run(run::Arguments),
     Validate(validate::Arguments),
     Plan(plan::Arguments),
@@ -94,6 +101,8 @@ enum Verb {
     Alerts(alerts::Arguments),
     Events(events::Arguments),
     Audit(audit::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     LogLevel(log_level::Arguments),
     Down(down::Arguments),
     Scale(scale::Arguments),
@@ -101,11 +110,13 @@ enum Verb {
     Token(token::Arguments),
     Passwd(passwd::Arguments),
     Doctor(doctor::Arguments),
+    Healthcheck(healthcheck::Arguments),
     FirewallHelper(firewall_helper::Arguments),
     GuardEarly(guard_early::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
     #[command(hide = true)]
     GuardTrial(guard_trial::Arguments),
     #[command(hide = true)]
@@ -199,6 +210,7 @@ pub struct Told {
 impl Verb {
     async fn run(self) -> anyhow::Result<Exit> {
         match self {
+            Self::Init(arguments) => init::run(&arguments).await,
             Self::Run(arguments) => run::run(arguments).await,
             Self::Validate(arguments) => validate::run(&arguments),
             Self::Plan(arguments) => plan::run(&arguments).await,
@@ -220,6 +232,8 @@ impl Verb {
             Self::Alerts(arguments) => alerts::run(&arguments).await,
             Self::Events(arguments) => events::run(&arguments).await,
             Self::Audit(arguments) => audit::run(&arguments).await,
+            Self::Backup(arguments) => backup::run(&arguments),
+            Self::Restore(arguments) => restore::run(&arguments),
             Self::LogLevel(arguments) => log_level::run(&arguments).await,
             Self::Down(arguments) => down::run(&arguments).await,
             Self::Scale(arguments) => scale::run(&arguments).await,
@@ -227,9 +241,11 @@ impl Verb {
             Self::Token(arguments) => token::run(&arguments),
             Self::Passwd(arguments) => passwd::run(&arguments),
             Self::Doctor(arguments) => doctor::run(&arguments).await,
+            Self::Healthcheck(arguments) => healthcheck::run(&arguments).await,
             Self::Schema(arguments) => schema::run(&arguments),
             Self::Demo(arguments) => demo::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Man(arguments) => man::run(&arguments),
             Self::FirewallHelper(arguments) => firewall_helper::run(&arguments).await,
             Self::GuardEarly(arguments) => guard_early::run(&arguments).await,
             Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,

@@ -34,6 +34,7 @@ use crate::error::{Classify, Kind};
 use crate::firewall::Firewall;
 use crate::reconcile::memory::MemoryError;
 use crate::source::SourceError;
+use crate::state as state_directory;
 use crate::status::Status;
 use crate::status::http::tls::TlsError;
 use crate::status::http::{self, Shared, Tls};
@@ -56,6 +57,9 @@ pub enum DaemonError {
     /// Another daemon runs, or the runtime directory cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The state directory is of a later version, or is being replaced.
+    #[error(transparent)]
+    State(#[from] state_directory::StateError),
     /// The AF_UNIX socket cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -88,6 +92,7 @@ impl Classify for DaemonError {
 /// Runs until a signal, or until an operator takes the pool down.
 pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let _lock = RuntimeLock::take(&settings.runtime_dir)?;
+    let _state = state_directory::admit(&settings.state_dir)?;
     let wakeups = Wakeups::default();
     let stop = CancellationToken::new();
     let mut state = State::new(&settings, &wakeups);

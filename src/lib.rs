@@ -36,6 +36,7 @@
 pub mod alert;
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod daemon;
 pub mod desired;
@@ -53,6 +54,7 @@ pub mod rollout;
 pub mod rotation;
 pub mod secret;
 pub mod source;
+pub mod state;
 pub mod status;
 pub mod sys;
 pub mod testnet;

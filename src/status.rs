@@ -9,6 +9,7 @@
 //!
 //! Nothing here observes, decides or changes anything. What is unknown is shown as unknown, never as fine.
 
+mod advice;
 pub mod condition;
 mod conditions;
 mod describe;
@@ -21,7 +22,9 @@ pub mod metrics;
 pub mod node;
 mod of;
 pub mod page;
+pub mod pulse;
 pub mod reason;
+mod reference;
 pub mod totals;
 pub mod visitors;
 pub mod warning;
@@ -54,6 +57,7 @@ pub use metrics::Metrics;
 pub use node::{NodeState, NodeStatus};
 pub use of::of;
 pub use reason::Reason;
+pub use reference::reference;
 pub use totals::Totals;
 pub use visitors::Visitors;
 pub use warning::Warning;

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod clock;
 pub mod command;
 pub mod database;
+pub mod dying;
 pub mod files;
 pub mod host;
 pub mod netns;

@@ -19,7 +19,7 @@ use crate::error::{Classify, Kind};
 use crate::sys::database;
 
 /// The version of the tables' layout, in `PRAGMA user_version`; a database that was just made has 0.
-const VERSION: i64 = 1;
+pub const VERSION: i64 = 1;
 /// Pages that are kept in memory; they are read seldom.
 const CACHE_KIB: i64 = -128;
 const LAYOUT: &str = "
@@ -133,7 +133,11 @@ impl Outbox {
 
     fn open_as_it_is(path: &Path, boot: &str, now: Duration) -> Result<(Self, Held), OutboxError> {
         let failed = |source| OutboxError::Database { path: path.to_owned(), source };
-        let (mut database, found) = database::open(path, set_up).map_err(failed)?;
+        // A later version first: what it looks like to this one is no damage.
+        if let Some(found) = database::version(path).filter(|found| *found > VERSION) {
+            return Err(OutboxError::Newer { path: path.to_owned(), found });
+        }
+        let (mut database, found) = database::open(path, VERSION, set_up).map_err(failed)?;
         if found > VERSION {
             return Err(OutboxError::Newer { path: path.to_owned(), found });
         }
@@ -245,6 +249,11 @@ impl Outbox {
     fn error(&self, source: rusqlite::Error) -> OutboxError {
         OutboxError::Database { path: self.path.clone(), source }
     }
+}
+
+/// Forgets the messages of an outbox that nobody has open, and keeps what fires: they are of another time.
+pub fn without_messages(path: &Path) -> rusqlite::Result<()> {
+    Connection::open(path)?.execute("DELETE FROM message", []).map(drop)
 }
 
 /// Sets up what only an outbox needs, and says which version the file has.

@@ -59,7 +59,11 @@ impl Store {
 
     fn open(path: &Path) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Database { path: path.to_owned(), source };
-        let (database, found) = database::open(path, prepare).map_err(failed)?;
+        // A later version first: what it looks like to this one is no damage.
+        if let Some(found) = database::version(path).filter(|found| *found > VERSION) {
+            return Err(AuditError::Newer { path: path.to_owned(), found, known: VERSION });
+        }
+        let (database, found) = database::open(path, VERSION, prepare).map_err(failed)?;
         let beside = Beside::of(path);
         let own = beside.key()?;
         let mut store = Self { path: path.to_owned(), database, beside, own };

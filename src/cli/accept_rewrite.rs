@@ -7,6 +7,7 @@ use git2::Oid;
 use crate::daemon::socket::{self, SocketError, Verb};
 use crate::error::chain;
 use crate::source::{Source, SourceError};
+use crate::state;
 
 use super::arguments::{Host, SourceArguments, commit};
 use super::{Exit, output};
@@ -30,6 +31,7 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    state::refuse_newer(&arguments.host.state_dir)?;
     let source = arguments.host.open(&arguments.source)?;
     if let (Err(SourceError::NotFetched { .. }), Some(remote)) = (source.repository(), source.remote()) {
         remote.fetch().await?;

@@ -18,6 +18,7 @@ use crate::reconcile::history::History;
 use crate::reconcile::memory::{Accepted, Memory};
 use crate::rollout::{self, Decision, Orders, Situation, Version};
 use crate::source::Candidate;
+use crate::state;
 
 use super::arguments::{Format, Host, Output, SourceArguments, revision};
 use super::look::{self, Wished};
@@ -65,9 +66,10 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         Err(error) => return Err(error.into()),
     };
+    let state = state::admit(&arguments.host.state_dir)?;
     let wished = accept(arguments).await?;
     let applied = converge(arguments, &wished).await;
-    drop(lock);
+    drop((lock, state));
     let outcomes = applied?;
     match arguments.output.output {
         Format::Json => output::json(&outcomes.iter().map(|done| done.step.to_string()).collect::<Vec<_>>())?,

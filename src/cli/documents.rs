@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::alert::AlertsDocument;
 use crate::audit;
+use crate::backup::check::Checked;
+use crate::backup::manifest;
+use crate::backup::members::Kind;
 use crate::desired::Revision;
 use crate::export::token::Claims;
 use crate::reconcile::history::{Ended, Entry};
@@ -179,6 +182,68 @@ pub struct VerifiedDocument {
     pub pinned: bool,
 }
 
+/// `exitpool backup verify -o json`: a backup that is whole.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BackupDocument {
+    /// The version of its format.
+    pub version: u32,
+    /// The exitpool that made it.
+    pub exitpool: String,
+    /// The host that it was made on.
+    pub host: String,
+    /// When it was made, RFC 3339.
+    pub made_at: String,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// The revision that was in force; null where none was.
+    pub revision: Option<String>,
+    /// The newest row of its audit trail, `ROW:HASH`; null where it has none.
+    pub trail: Option<String>,
+    /// How many rows that trail has.
+    pub trail_rows: Option<u64>,
+    /// The public key that signed it.
+    pub trail_key: Option<String>,
+    /// What is in it. No content is shown.
+    pub members: Vec<MemberDocument>,
+}
+
+/// A member of a backup.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MemberDocument {
+    /// Its path in the state directory.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// How many bytes it has.
+    pub size: u64,
+    /// The SHA-256 of its content, 64 hexadecimal digits; null for a secret key.
+    pub sha256: Option<String>,
+}
+
+impl BackupDocument {
+    /// Tells what was found in a backup.
+    pub fn of(Checked { manifest, is_encrypted, rows }: &Checked) -> Self {
+        let member = |it: &manifest::Entry| MemberDocument {
+            name: it.name.clone(),
+            kind: it.kind,
+            size: it.size,
+            sha256: (it.kind != Kind::Key).then(|| it.sha256.clone()),
+        };
+        Self {
+            version: manifest.version,
+            exitpool: manifest.exitpool.clone(),
+            host: manifest.host.clone(),
+            made_at: format!("{:.0}", manifest.made_at),
+            encrypted: *is_encrypted,
+            revision: manifest.revision.clone(),
+            trail: manifest.trail.clone(),
+            trail_rows: *rows,
+            trail_key: manifest.trail_key.clone(),
+            members: manifest.members.iter().map(member).collect(),
+        }
+    }
+}
+
 impl AuditEntryDocument {
     /// Tells a row.
     pub fn of(entry: &audit::Entry) -> Self {
@@ -277,7 +342,7 @@ impl RevisionDocument {
 }
 
 /// The schemas of the documents, by the names of their committed files.
-pub fn schemas() -> [(&'static str, Schema); 7] {
+pub fn schemas() -> [(&'static str, Schema); 8] {
     fn of<T: JsonSchema>() -> Schema {
         SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
     }
@@ -285,6 +350,7 @@ pub fn schemas() -> [(&'static str, Schema); 7] {
         ("alerts.v1.schema.json", of::<AlertsDocument>()),
         ("audit.v1.schema.json", of::<AuditDocument>()),
         ("audit-verified.v1.schema.json", of::<VerifiedDocument>()),
+        ("backup.v1.schema.json", of::<BackupDocument>()),
         ("doctor.v1.schema.json", of::<DoctorDocument>()),
         ("history.v1.schema.json", of::<HistoryDocument>()),
         ("token.v1.schema.json", of::<TokenDocument>()),

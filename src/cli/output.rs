@@ -33,6 +33,12 @@ pub fn talk(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.strip_suffix('\n').unwrap_or(text));
 }
 
+/// Asks the person at the terminal: the cursor stays behind the question.
+pub fn question(text: &str) {
+    let mut output = anstream::stderr().lock();
+    let _ = write!(output, "{text} ").and_then(|()| output.flush());
+}
+
 /// Tells what somebody should know about a desired state, with the lines it is about.
 pub fn diagnostics(found: &[Diagnostic], text: &str) {
     found.iter().for_each(|diagnostic| talk(&format!("{}\n", diagnostic.render_as(text, Look::Coloured))));

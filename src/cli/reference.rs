@@ -21,6 +21,11 @@ pub fn help(verb: &str) -> Option<String> {
     verbs().into_iter().find(|command| command.get_name() == verb).map(text)
 }
 
+/// The program with its verbs, as manual pages are made of it: without the environment of this process.
+pub fn program() -> Command {
+    Cli::command().disable_help_subcommand(true).mut_subcommands(|verb| verb.mut_args(|it| it.hide_env_values(true)))
+}
+
 /// Names the verbs that are shown.
 pub fn names() -> Vec<String> {
     verbs().iter().map(|verb| verb.get_name().to_owned()).collect()

@@ -57,7 +57,7 @@ enum LogFormat {
     Journald,
 }
 
-fn count(text: &str) -> Result<Positive, String> {
+pub(super) fn count(text: &str) -> Result<Positive, String> {
     let number = text.parse::<u32>().ok().and_then(|number| Positive::try_from(number).ok());
     number.ok_or_else(|| format!("`{text}` is no number of files; write 1 or more"))
 }

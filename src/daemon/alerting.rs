@@ -23,6 +23,7 @@ use crate::audit::Audit;
 use crate::desired::Alerts;
 use crate::error::chain;
 use crate::gate::Gate;
+use crate::state::OUTBOX as FILE;
 use crate::status::{self, Activity, Metrics, Status};
 use crate::sys::{clock, host as this_host};
 
@@ -31,8 +32,6 @@ use super::wake::{Cause, Wakeups};
 use delivery::Deliveries;
 use host::Eye;
 
-/// The outbox, in the state directory.
-const FILE: &str = "alerts.sqlite";
 /// How often what no status says is looked at, and at the latest everything.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 

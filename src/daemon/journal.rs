@@ -17,8 +17,7 @@ use crate::sys::files;
 use super::settings::Settings;
 use super::socket::{Request, Verb};
 
-/// The audit trail's name in the state directory.
-pub const FILE: &str = "audit.sqlite";
+pub use crate::state::TRAIL as FILE;
 
 /// The daemon's hand on the audit trail.
 pub(super) struct Journal(Option<Arc<Audit>>);

@@ -15,13 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Audit, Record, Who};
 use crate::export::address::caller;
 use crate::gate::{Gate, Keeper, Lockout, Now};
+use crate::state::{LOCKOUTS as FILE, LOCKOUTS_VERSION as VERSION};
 use crate::status::Status;
 use crate::sys::files;
 
-/// The file's name in the state directory.
-const FILE: &str = "lockouts.json";
-/// The version of what is in it.
-const VERSION: u32 = 1;
 /// A file that is longer was not written here.
 const LONGEST_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long to wait between two writes.

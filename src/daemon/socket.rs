@@ -27,6 +27,7 @@ use crate::audit::Who;
 use crate::desired::PoolName;
 use crate::observe::Visitor;
 use crate::plan::Deletions;
+use crate::status::pulse::Pulse;
 use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument};
 use crate::status::{ConditionStatus, ConditionType, DriftItem, Note, Status, Visitors};
 use crate::sys::{files, users};
@@ -164,6 +165,9 @@ pub struct Report {
     /// Whether the host matches the file, as the page says it, and what belongs to it; told to who watches.
     #[serde(default)]
     pub headline: Vec<String>,
+    /// Whether the daemon lives, where the status was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulse: Option<Pulse>,
 }
 
 /// A question on its way to the loop.
@@ -278,8 +282,9 @@ impl Daemon {
     /// Answers at once what was published, and lets the loop answer the rest.
     async fn report(&self, Question { verb, from }: Question, uid: u32) -> Option<Report> {
         if verb == Verb::Status {
-            let visitors = self.visitors.lately(Timestamp::now());
-            return Some(Report { visitors, ..Report::of(&self.status.borrow()) });
+            let (now, status) = (Timestamp::now(), self.status.borrow());
+            let (visitors, pulse) = (self.visitors.lately(now), Some(status.pulse(now)));
+            return Some(Report { visitors, pulse, ..Report::of(&status) });
         }
         if verb == Verb::Alerts {
             let alerts = self.alerting.board.document();
@@ -336,6 +341,7 @@ impl Report {
             events: EventsDocument::of(status, &Default::default()),
             visitors: BTreeSet::new(),
             headline: Vec::new(),
+            pulse: None,
         }
     }
 
@@ -369,6 +375,7 @@ impl Report {
             events: EventsDocument::default(),
             visitors: BTreeSet::new(),
             headline: Vec::new(),
+            pulse: None,
         }
     }
 }

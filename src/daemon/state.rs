@@ -25,6 +25,7 @@ use crate::plan::{Mandate, Plan};
 use crate::probe::{Prober, Target};
 use crate::reconcile::{self, Reconciler};
 use crate::rollout;
+use crate::state::note::Note;
 use crate::status::http::Shared;
 use crate::status::metrics::Metrics;
 use crate::status::{self, Inputs, NodeState, PassResult, Rollbacks, Status, Suspension, Visitors};
@@ -324,6 +325,8 @@ impl State {
         });
         journal::warn_anew(&previous.warnings, &status.warnings);
         self.metrics.publish(&status);
+        let backups = Note::read(&self.reconciler.layout.state_dir);
+        self.metrics.backed_up(backups.succeeded, backups.failed);
         self.published.send_replace(Arc::new(status));
     }
 

@@ -20,7 +20,7 @@ use crate::sys::files;
 /// How many revisions are kept.
 pub const KEPT: usize = 20;
 /// The directory in the state directory.
-const DIRECTORY: &str = "history";
+pub const DIRECTORY: &str = "history";
 /// What the first line of a file begins with.
 const MARK: &str = "# ";
 

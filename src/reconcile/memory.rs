@@ -72,13 +72,13 @@ impl Classify for MemoryError {
 
 /// The document in force. Its first line is a comment with its revision and the lengths of its lists, which stand behind
 /// it.
-const ACCEPTED: &str = "accepted.yaml";
+pub const ACCEPTED: &str = "accepted.yaml";
 /// The wishes that were fulfilled last.
-const APPLIED: &str = "applied.json";
+pub const APPLIED: &str = "applied.json";
 /// What operators have said.
-const ORDERS: &str = "orders.json";
+pub const ORDERS: &str = "orders.json";
 /// When nodes have rotated.
-const ROTATIONS: &str = "rotations.json";
+pub const ROTATIONS: &str = "rotations.json";
 /// What the first line of the accepted document begins with.
 const REVISION_MARK: &str = "# revision: ";
 

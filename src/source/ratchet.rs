@@ -16,9 +16,9 @@ use crate::desired::names::hex;
 use crate::sys::files;
 
 /// The ratchet's name in the state directory.
-const FILE: &str = "ratchet.json";
+pub const FILE: &str = "ratchet.json";
 /// The format that is written.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The SHA-256 of what is signed in a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::drift::{Drift, DriftItem};
 use super::inputs::{Fault, Inputs, SourceError};
 use super::node::{self, NodeState, NodeStatus};
 use super::reason::Reason;
+use super::reference;
 use crate::desired::SelfHeal;
 use crate::observe::{Observation, ObservedGuard};
 use crate::plan::BlockReason;
@@ -65,7 +66,18 @@ pub(super) struct Facts<'a> {
 pub(super) fn conditions(facts: &Facts<'_>) -> Vec<Condition> {
     let previous = facts.inputs.previous.map_or(&[][..], |previous| &previous.conditions);
     let now = facts.inputs.now;
-    ConditionType::ALL.into_iter().filter_map(|kind| Some(facts.judge(kind)?.condition(kind, previous, now))).collect()
+    let judged = |kind| {
+        let verdict = facts.judge(kind)?;
+        // The documents have the closed list of what can be said: whoever says something else has to add it there.
+        debug_assert!(
+            reference::reasons(kind, verdict.status).contains(&verdict.reason),
+            "src/status/reference.rs does not know that {kind} is {} for {}",
+            verdict.status,
+            verdict.reason
+        );
+        Some(verdict.condition(kind, previous, now))
+    };
+    ConditionType::ALL.into_iter().filter_map(judged).collect()
 }
 
 /// The conditions of a daemon that has just started.

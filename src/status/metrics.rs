@@ -137,6 +137,12 @@ impl Metrics {
         self.series.certificate_stale.set(is_stale.into());
     }
 
+    /// Says when a backup of this host was made last, and when one failed; `None` for never.
+    pub fn backed_up(&self, succeeded: Option<Timestamp>, failed: Option<Timestamp>) {
+        self.series.backup_last_success_timestamp.set(seconds(succeeded));
+        self.series.backup_last_failure_timestamp.set(seconds(failed));
+    }
+
     /// Counts a connection that was closed unheard.
     pub fn turned_away(&self) {
         self.series.connections_refused_total.inc();

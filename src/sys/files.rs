@@ -67,6 +67,11 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path)
 }
 
+/// Makes a directory, and its parents, that others may enter as the process says (`umask`); one that is there stays.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use super::rust::{Module, modules};
 /// Rooms, and the rooms that each may know. A path of several parts is a room of its own within another.
 ///
 /// The order is that of the arrows: a room knows only rooms that stand above it, so there is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 37] = [
+const ROOMS: [(&str, &[&str]); 39] = [
     // What everything may know.
     ("error", &[]),
     ("sys", &["error"]),
@@ -92,6 +92,10 @@ const ROOMS: [(&str, &[&str]); 37] = [
             "status",
         ],
     ),
+    // The state directory: versions, who works with it, how it is replaced.
+    ("state", &["error", "sys", "desired", "source", "audit", "alert"]),
+    // Backups of it.
+    ("backup", &["error", "sys", "desired", "export", "source", "audit", "alert", "reconcile", "state"]),
     // What stands alone: the network of the demo and the tests knows nothing of the pool.
     ("testnet", &["error", "desired"]),
     (
@@ -119,6 +123,7 @@ const ROOMS: [(&str, &[&str]); 37] = [
             "web",
             "alert",
             "reconcile",
+            "state",
         ],
     ),
     // The demo plays with a network and a daemon that it starts as a visitor would.
@@ -164,6 +169,8 @@ const ROOMS: [(&str, &[&str]); 37] = [
             "reconcile",
             "testnet",
             "alert",
+            "state",
+            "backup",
             "daemon",
             "cli::demo",
             "cli::doctor",
@@ -231,7 +238,7 @@ const WRITES: [&str; 9] = [
     "OpenOptions::new",
 ];
 /// Who may, and why.
-const WRITERS: [(&str, &str); 11] = [
+const WRITERS: [(&str, &str); 13] = [
     ("src/sys/", "the door for everybody else: whole files, replaced at once"),
     ("src/tor/", "torrc, lock and data directory of an instance, with the modes that tor insists on"),
     ("src/testnet", "the directory of its network, which goes with it"),
@@ -243,6 +250,8 @@ const WRITERS: [(&str, &str); 11] = [
     ("src/reconcile/memory.rs", "what was accepted and applied is forgotten by `down`"),
     ("src/reconcile/history.rs", "only the latest revisions are kept"),
     ("src/source/", "the clone and the ratchet"),
+    ("src/state/", "all of a state directory is replaced by another one, and put aside"),
+    ("src/backup/", "the backup itself, made beside its place, and what is taken out of one"),
 ];
 
 /// The room of a path in the crate: the longest that is known.

@@ -63,6 +63,29 @@ fn every_verb_prints_its_help_to_standard_output() {
 }
 
 #[test]
+fn every_verb_has_a_manual_page_that_groff_takes_without_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let man = directory.path().join("share/man1");
+    let written = exitpool(&["man", "--out", man.to_str().unwrap()]);
+    assert_eq!((written.code, written.stdout.as_str(), written.stderr.as_str()), (0, "", ""));
+    let pages: Vec<String> = names().iter().map(|verb| format!("exitpool-{verb}.1")).collect();
+    for page in [pages, vec!["exitpool.1".to_owned(), "exitpool-token-issue.1".to_owned()]].concat() {
+        assert!(man.join(&page).exists(), "there is no {page}");
+    }
+    assert!(!man.join("exitpool-guard-trial.1").exists(), "hidden verbs have no page");
+    let pages = fs::read_dir(&man).unwrap().map(|entry| entry.unwrap().path());
+    let formatted = Command::new("groff").args(["-man", "-ww", "-Tutf8"]).args(pages).output().unwrap();
+    let said = String::from_utf8_lossy(&formatted.stderr);
+    assert!(formatted.status.success() && said.is_empty(), "{said}");
+    let first = exitpool(&["man"]).stdout;
+    assert_eq!(first, fs::read_to_string(man.join("exitpool.1")).unwrap(), "the same, printed");
+    // What stands in the environment of who makes the pages is nobody's business.
+    let secret =
+        Command::cargo_bin("exitpool").unwrap().args(["man"]).env("EXITPOOL_SOURCE", "hunter2").output().unwrap();
+    assert!(!String::from_utf8_lossy(&secret.stdout).contains("hunter2"));
+}
+
+#[test]
 fn no_committed_help_is_of_a_verb_that_is_gone() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cli");
     let known = [names(), vec!["exitpool".to_owned()]].concat();

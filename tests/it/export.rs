@@ -1,9 +1,9 @@
 //! Export: keys and tokens by the command line, and lists over real HTTP from the real daemon.
 
 pub mod consumer;
-mod daemon;
+pub mod daemon;
 mod keys;
 mod lockouts;
 mod network;
 mod sign_in;
-mod tls;
+pub mod tls;

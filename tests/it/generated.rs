@@ -8,3 +8,8 @@ use crate::support::generated;
 fn the_reference_of_the_command_line_is_fresh() {
     generated("docs/cli.md", &reference());
 }
+
+#[test]
+fn the_reference_of_the_conditions_is_fresh() {
+    generated("docs/conditions.md", &exitpool::status::reference());
+}

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests may panic, and say why they skip")]
 
 mod alerts;
+mod backup;
 mod browser;
 mod cli;
 mod committed;
 mod crowd;
+mod deploy;
 mod desired;
 mod docs;
 mod doctor;
@@ -14,6 +16,8 @@ mod export;
 mod firewall;
 mod generated;
 mod git_kit;
+mod init;
+mod install;
 mod lockout;
 mod monitoring;
 mod netns;

@@ -14,15 +14,20 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// A work tree that has `desired-state/` as its first commit.
+/// A work tree that has `desired-state/`, or another folder, as its first commit.
 pub struct Clone {
     directory: TempDir,
 }
 
 impl Clone {
     pub fn new() -> Self {
+        Self::of("desired-state")
+    }
+
+    /// The same of another folder.
+    pub fn of(folder: &str) -> Self {
         let clone = Self { directory: tempfile::tempdir().unwrap() };
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("desired-state"), &clone.at("clone"));
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &clone.at("clone"));
         fs::write(clone.at("gitconfig"), "[user]\n\tname = Ada\n\temail = ada@example.org\n").unwrap();
         clone.git("init --quiet --initial-branch=main");
         clone.git("add --all");

@@ -21,17 +21,23 @@ fn text(name: &str) -> String {
 }
 
 /// All that systemd is given.
-const UNITS: [&str; 6] = [
+const UNITS: [&str; 8] = [
     "exitpool.service",
     "exitpool.slice",
     "exitpool.socket",
     "exitpool-guard.service",
     "exitpool-firewall-helper.service",
     "exitpool-firewall-helper.socket",
+    "exitpool-backup.service",
+    "exitpool-backup.timer",
 ];
 /// How exposed each service is at most, as README.md says, of 10 points; and none is more exposed than 2.5.
-const EXPOSED: [(&str, f64); 3] =
-    [("exitpool.service", 2.0), ("exitpool-guard.service", 1.4), ("exitpool-firewall-helper.service", 2.3)];
+const EXPOSED: [(&str, f64); 4] = [
+    ("exitpool.service", 2.0),
+    ("exitpool-guard.service", 1.4),
+    ("exitpool-firewall-helper.service", 2.3),
+    ("exitpool-backup.service", 1.0),
+];
 
 /// The values of a directive.
 fn values<'a>(unit: &'a str, directive: &'a str) -> Vec<&'a str> {
@@ -55,7 +61,9 @@ fn is_explained_in_full(unit: &str) {
             Some('[') => section = Some(line),
             Some(_) => {
                 let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("not a directive: {line}"));
-                assert!(section.is_some() && !value.is_empty() && !name.contains(' '), "{line}");
+                // Of what takes a set, nothing is the empty one.
+                let has_a_value = !value.is_empty() || name == "CapabilityBoundingSet";
+                assert!(section.is_some() && has_a_value && !name.contains(' '), "{line}");
                 let speaks_for_itself = ["Description", "Documentation", "WantedBy"].contains(&name);
                 assert!(is_explained || speaks_for_itself, "{line}: say why it is there");
             }
@@ -163,4 +171,19 @@ fn the_pages_socket_is_one_that_the_daemon_takes() {
     assert!(place.parse::<exitpool::daemon::settings::Listen>().is_ok(), "{place}");
     assert!(socket.contains(&format!("EXITPOOL_LISTEN={place}")), "the comment says where");
     assert_eq!(values(&socket, "SocketUser"), values(&unit(), "User"));
+}
+
+/// Backups are made by a verb that exists, as the daemon's user, where that user may write, and a missed one is made up for.
+#[test]
+fn backups_are_made_daily_by_the_daemons_user() {
+    let (service, timer) = (text("exitpool-backup.service"), text("exitpool-backup.timer"));
+    let command: Vec<_> = values(&service, "ExecStart")[0].split(' ').collect();
+    assert_eq!(command[..2], ["/usr/bin/exitpool", "backup"]);
+    assert_eq!(values(&service, "ReadWritePaths"), [command[2]]);
+    assert_eq!(values(&service, "User"), values(&unit(), "User"));
+    assert_eq!(values(&service, "StateDirectory"), values(&unit(), "StateDirectory"));
+    let directories = fs::read_to_string(folder().join("exitpool.tmpfiles")).unwrap();
+    assert!(directories.lines().any(|line| line.starts_with(&format!("d {} 0700 ", command[2]))), "{directories}");
+    assert_eq!((values(&timer, "OnCalendar"), values(&timer, "Persistent")), (vec!["daily"], vec!["yes"]));
+    assert!(!values(&timer, "RandomizedDelaySec").is_empty());
 }

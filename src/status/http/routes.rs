@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method as HttpMethod, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use warp::path::FullPath;
 use warp::reply::{Reply as _, Response};
 use warp::{Filter, Rejection};
@@ -15,10 +15,8 @@ use super::listener::Over;
 use super::{Context, Peer, content, door, events, exports, reply, sign_in};
 use crate::status::metrics::{Endpoint, Method};
 use crate::status::wire::query::EventsQuery;
-use crate::status::{Activity, Status, page};
+use crate::status::{Status, page};
 
-/// The longest that a pass may take before the daemon counts as hung: the start of hundreds of nodes ends far sooner.
-const PASS_BUDGET: Duration = Duration::from_secs(600);
 /// How often a silent stream says that it is still there, below the usual timeout of a proxy.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -138,16 +136,10 @@ fn page(context: &Context, asked: &Asked, status: &Status) -> Response {
 
 /// Whether the daemon is alive: it answers, and passes end in time.
 fn healthz(status: &Status, now: Timestamp) -> Response {
-    let (since, budget, what) = match status.activity {
-        Activity::Passing { since } => (since, PASS_BUDGET, "the pass under way began"),
-        Activity::Idle => (status.made, PASS_BUDGET + 2 * status.resync_every, "the last look was"),
-    };
-    let age = now.duration_since(since);
-    if age > SignedDuration::try_from(budget).unwrap_or(SignedDuration::MAX) {
-        let line = format!("hung: {what} {} s ago", age.as_secs());
-        return reply::text(StatusCode::SERVICE_UNAVAILABLE, &line);
+    match status.pulse(now).hung {
+        Some(hung) => reply::text(StatusCode::SERVICE_UNAVAILABLE, &format!("hung: {hung}")),
+        None => reply::text(StatusCode::OK, "ok"),
     }
-    reply::text(StatusCode::OK, "ok")
 }
 
 /// Whether the first pass over a revision is done.

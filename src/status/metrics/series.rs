@@ -115,6 +115,11 @@ const HELP: &[(&str, &str)] = &[
         "exitpool_unsafe_socks_total",
         "Connections that clients asked for by address and not by name, so that they may have looked it up outside of Tor.",
     ),
+    (
+        "exitpool_backup_last_success_timestamp_seconds",
+        "When `exitpool backup` last succeeded on this host; 0 for never.",
+    ),
+    ("exitpool_backup_last_failure_timestamp_seconds", "When `exitpool backup` last failed on this host; 0 for never."),
     ("exitpool_build_info", "Always 1; the label says which version runs."),
     ("process_cpu_seconds_total", "The time that the daemon has computed, on all cores; its tors are not in it."),
     ("process_resident_memory_bytes", "The memory that the daemon has in use; its tors are not in it."),
@@ -137,6 +142,8 @@ pub(super) struct Series {
     pub(super) auth_attempts_total: IntCounterVec,
     pub(super) certificate_expiry_timestamp: Gauge,
     pub(super) certificate_stale: IntGauge,
+    pub(super) backup_last_success_timestamp: Gauge,
+    pub(super) backup_last_failure_timestamp: Gauge,
     pub(super) connections_refused_total: IntCounter,
     pub(super) lockouts_total: IntCounter,
     pub(super) locked_out_addresses: IntGauge,
@@ -179,6 +186,8 @@ impl Series {
             auth_attempts_total: counters("auth_attempts_total", &["result"]),
             certificate_expiry_timestamp: floating("exitpool_tls_certificate_expiry_timestamp_seconds"),
             certificate_stale: gauge("exitpool_tls_certificate_stale"),
+            backup_last_success_timestamp: floating("exitpool_backup_last_success_timestamp_seconds"),
+            backup_last_failure_timestamp: floating("exitpool_backup_last_failure_timestamp_seconds"),
             connections_refused_total: counter("exitpool_http_connections_refused_total"),
             lockouts_total: counter("exitpool_lockouts_total"),
             locked_out_addresses: gauge("exitpool_locked_out_addresses"),
@@ -302,6 +311,7 @@ impl Series {
         all.extend(boxed("counter", &[&self.lockouts_total, &self.connections_refused_total]));
         all.extend(boxed("gauge", &gauges));
         all.extend(boxed("gauge", &[&self.unfinished_work_seconds, &self.certificate_expiry_timestamp]));
+        all.extend(boxed("gauge", &[&self.backup_last_success_timestamp, &self.backup_last_failure_timestamp]));
         all.extend(boxed("histogram", &[&self.api_request_duration_seconds]));
         all.extend(self.process.collectors());
         all

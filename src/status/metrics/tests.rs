@@ -49,6 +49,7 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_warnings exitpool_guard_relay_nodes_max exitpool_unsafe_socks_total \
         exitpool_tls_certificate_expiry_timestamp_seconds exitpool_tls_certificate_stale \
         exitpool_http_connections_refused_total \
+        exitpool_backup_last_success_timestamp_seconds exitpool_backup_last_failure_timestamp_seconds \
         exitpool_audit_records_lost_total exitpool_lockouts_total exitpool_locked_out_addresses exitpool_held_steps \
         exitpool_contested_resources exitpool_build_info process_cpu_seconds_total \
         process_resident_memory_bytes process_virtual_memory_bytes process_open_fds process_max_fds \

@@ -21,13 +21,18 @@ pub struct Exporting {
 impl Exporting {
     /// Starts a daemon on all addresses, with a grant `crawler`; `None` where that cannot be.
     pub async fn start() -> Option<Self> {
+        Self::start_at(&["--listen", "[::]:8080"]).await
+    }
+
+    /// The same, listening as these arguments say.
+    pub async fn start_at(listen: &[&str]) -> Option<Self> {
         let mut host = Host::new()?;
         let desk = Desk::new();
         let key = desk.keygen("key");
         for address in ["10.77.0.1/32", "10.77.0.2/32", "2001:db8:77::1/128", "2001:db8:77::2/128"] {
             host.netns.sh(&format!("ip address add {address} dev lo nodad"));
         }
-        host.arguments = vec!["--listen".to_owned(), "[::]:8080".to_owned()];
+        host.arguments = listen.iter().map(|it| (*it).to_owned()).collect();
         let served = host.kit.at("served/pool.git").display().to_string();
         host.start_believing(&served, &["--poll-every", "1s"]);
         let mut exporting = Self { host, desk, key };

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::consumer::{Answer, curl};
 use crate::remotes::host::{Host, PATIENCE};
 
-/// Makes a certificate for 127.0.0.1 that says who it is, and its key.
-fn make_certificate(directory: &Path, name: &str) -> (String, String) {
+/// Makes a certificate for 127.0.0.1 and pool.example.org that says who it is, and its key.
+pub fn make_certificate(directory: &Path, name: &str) -> (String, String) {
     let at = |ending: &str| directory.join(format!("{name}.{ending}")).display().to_string();
     let (certificate, key) = (at("crt"), at("key"));
     let output = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1,DNS:pool.example.org"])
         .args(["-keyout", &key, "-out", &certificate])
         .output()
         .unwrap();
@@ -25,7 +25,7 @@ fn make_certificate(directory: &Path, name: &str) -> (String, String) {
 
 /// Waits until something is so.
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "{what}");

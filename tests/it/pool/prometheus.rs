@@ -7,6 +7,7 @@ use exitpool::cli::demo::stage::{finished, kill_pid};
 use rustix::process::Signal;
 
 use super::stage::{Host, PATIENCE, document, pids, pool};
+use crate::deploy::grafana::{self, Asked};
 
 /// Runs Prometheus beside the daemon, with our rules, and asks it.
 struct Prometheus {
@@ -54,6 +55,26 @@ impl Prometheus {
             "--globoff",
         ]);
         serde_json::from_str(&finished(curl.arg(&url), "curl").await.unwrap()).unwrap()
+    }
+
+    /// What an expression says now, one object for each series.
+    async fn result(&self, host: &Host, expression: &str) -> Vec<serde_json::Value> {
+        let escaped: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut answer = self.ask(host, &format!("/api/v1/query?query={escaped}")).await;
+        assert_eq!(answer["status"], "success", "{expression}: {answer}");
+        serde_json::from_value(answer["data"]["result"].take()).unwrap()
+    }
+
+    /// Each panel of the dashboard has something to show, with the labels of its legend.
+    async fn fills(&self, host: &Host, asked: &[Asked]) {
+        for Asked { panel, expression, labels } in asked {
+            let result = self.result(host, &expression.in_prometheus()).await;
+            assert!(!result.is_empty(), "{panel}: nothing for {expression:?}");
+            for label in labels {
+                let told = result.iter().all(|series| series["metric"][label].is_string());
+                assert!(told, "{panel}: {expression:?} has no {label}: {result:?}");
+            }
+        }
     }
 
     /// The names of the alerts that fire.
@@ -109,6 +130,10 @@ async fn a_real_prometheus_alerts_on_a_pool_that_breaks() {
     host.sh("nft delete table inet exitpool").await;
     let open = ["ExitpoolDrifted", "ExitpoolFirewallOutOfSync", "ExitpoolNotReady"];
     prometheus.fires(&host, &open).await;
+    // There are alerts now, and nodes that serve: every panel of the dashboard has something to show.
+    prometheus.fills(&host, &grafana::panels()).await;
+    let names = prometheus.ask(&host, "/api/v1/label/node/values?match[]=tor_restarts_total").await;
+    assert_eq!(names["data"], serde_json::json!(["us-0", "us-1"]), "what the variable `pool` is made of");
     // Both tors die.
     for pid in tors.values() {
         kill_pid(u32::try_from(*pid).unwrap(), Signal::KILL).unwrap();
