@@ -1,12 +1,13 @@
 # make run    install what is missing, build, and run the demo on a private Tor network
 # make test   install what is missing, and run every check and test
 # make bench  measure (see docs/performance.md)
+# make package  pack a release into target/package (see docs/releasing.md)
 
 CARGO ?= cargo
 # Only root can make network namespaces and change a firewall inside one.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CI,CARGO_HOME,RUSTUP_HOME)
 
-.PHONY: help run test bench setup setup-bench setup-test format lint docs generated
+.PHONY: help run test bench package setup setup-bench setup-test format lint docs generated
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -33,6 +34,9 @@ test: setup-test format lint docs
 bench: setup setup-bench
 	@command -v openssl >/dev/null || { echo "bench: install openssl, which signs the large directory" >&2; exit 1; }
 	$(AS_ROOT) $(CARGO) bench
+
+package:
+	scripts/package.sh
 
 format:
 	$(CARGO) fmt --all -- --check

@@ -2,6 +2,7 @@
 
 mod verify;
 
+use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -53,7 +54,7 @@ struct Write {
     /// With the Tor network's directory, so that restored nodes need not download it; it is good for some hours
     #[arg(long)]
     with_cache: bool,
-    /// Encrypt for a key of age (`age1…`) or SSH (`ssh-ed25519 …`); can be said again
+    /// Encrypt for a public key of age or of SSH, as `age-keygen` and `ssh-keygen` write them; can be said again
     #[arg(long, value_name = "KEY", conflicts_with = "passphrase_file")]
     recipient: Vec<String>,
     /// Encrypt for the keys of a file, one a line
@@ -98,7 +99,9 @@ fn make(arguments: &Write) -> anyhow::Result<Exit> {
         Ok(write(state_dir, wish, &envelope, &target)?)
     });
     // Whoever backs up may be somebody who can only read.
-    if let Err(error) = Note::write(state_dir, Timestamp::now(), made.is_ok()) {
+    if state_dir.is_dir()
+        && let Err(error) = Note::write(state_dir, Timestamp::now(), made.is_ok())
+    {
         output::talk(&format!(
             "the daemon's metrics do not say so, since its state cannot be written: {}",
             chain(&error)
@@ -117,6 +120,10 @@ impl Write {
             path if path.is_dir() => Ok(Target::Directory(path, keep)),
             path if keep.is_some() => {
                 Err(wrong(format!("--keep needs a directory, and {} is none", path.display())).into())
+            }
+            path if path.as_os_str() == "-" && stdout().is_terminal() => {
+                Err(wrong("a backup is nothing for a terminal: name a file, or a program to give it to".to_owned())
+                    .into())
             }
             path if path.as_os_str() == "-" => Ok(Target::Out),
             path => Ok(Target::File(path)),

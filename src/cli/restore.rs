@@ -21,7 +21,7 @@ pub struct Arguments {
     /// The backup, or `-`
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
-    /// Put it in the place of a state that is there; that one is kept in the state directory, as `before-restore-…`
+    /// Put it in the place of a state that is there; that one is kept in the state directory, as `before-restore-` and the time
     #[arg(long)]
     replace: bool,
     #[command(flatten)]

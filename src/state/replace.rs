@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::fsync;
+use rustix::fs::{AtFlags, CWD, StatxFlags, fsync, statx};
 
 use super::Hold;
 use crate::sys::{dying, files};
@@ -57,7 +57,7 @@ impl<'a> Staged<'a> {
     /// Puts it in the place of what is in force; says where that is now, where there was anything.
     pub fn put_in_place(self) -> io::Result<Option<PathBuf>> {
         let state_dir = self.state_dir;
-        one_disk(state_dir)?;
+        one_mount(state_dir)?;
         give_to_the_owner(&state_dir.join(STAGED), &fs::metadata(state_dir)?)?;
         sync_tree(&state_dir.join(STAGED))?;
         sync(state_dir)?;
@@ -87,16 +87,13 @@ pub fn is_empty(state_dir: &Path) -> io::Result<bool> {
 }
 
 /// Goes on where a replacement was left, and undoes one that was not agreed yet; says where the state of before is.
+///
+/// Where a part of that cannot be moved, as a mount cannot, all of it stays where it was.
 pub fn finish(state_dir: &Path) -> io::Result<Option<PathBuf>> {
     remove_tree(&state_dir.join(STAGED))?;
     let (agreed, moved) = (state_dir.join(AGREED), state_dir.join(MOVED));
     if agreed.exists() {
-        for name in entries(state_dir)? {
-            fs::rename(state_dir.join(&name), agreed.join(OLD).join(&name))?;
-            dying::moment(WORK);
-        }
-        sync(&agreed.join(OLD))?;
-        sync(state_dir)?;
+        move_aside(state_dir, &agreed).or_else(|error| undo(state_dir, &agreed).and(Err(error)))?;
         fs::rename(&agreed, &moved)?;
         sync(state_dir)?;
         dying::moment(WORK);
@@ -114,6 +111,26 @@ pub fn finish(state_dir: &Path) -> io::Result<Option<PathBuf>> {
     remove_tree(&moved)?;
     sync(state_dir)?;
     Ok(aside)
+}
+
+/// Moves what was in force into what was agreed.
+fn move_aside(state_dir: &Path, agreed: &Path) -> io::Result<()> {
+    for name in entries(state_dir)? {
+        fs::rename(state_dir.join(&name), agreed.join(OLD).join(&name))?;
+        dying::moment(WORK);
+    }
+    sync(&agreed.join(OLD))?;
+    sync(state_dir)
+}
+
+/// Moves all of it back: nothing of the new state is in its place yet.
+fn undo(state_dir: &Path, agreed: &Path) -> io::Result<()> {
+    for name in names(&agreed.join(OLD))? {
+        fs::rename(agreed.join(OLD).join(&name), state_dir.join(&name))?;
+    }
+    sync(state_dir)?;
+    fs::rename(agreed, state_dir.join(STAGED))?;
+    remove_tree(&state_dir.join(STAGED))
 }
 
 /// Gives the state of before its name; nothing has none.
@@ -146,15 +163,18 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(directory)?.map(name).collect()
 }
 
-/// What is renamed has to be on one disk: a part that is a mount cannot be moved.
-fn one_disk(state_dir: &Path) -> io::Result<()> {
-    let disk = fs::metadata(state_dir)?.dev();
-    for name in entries(state_dir)? {
-        if fs::symlink_metadata(state_dir.join(&name))?.dev() != disk {
-            return Err(io::Error::other(format!("{name} is a mount of its own: unmount it first")));
-        }
+/// What is renamed has to be of one mount: a part that is a mount of its own cannot be moved. Which device a file is on says
+/// nothing of that: on an overlay, files have others than directories.
+fn one_mount(state_dir: &Path) -> io::Result<()> {
+    let mount = |path: &Path| {
+        let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID);
+        found.ok().filter(|found| found.stx_mask & StatxFlags::MNT_ID.bits() != 0).map(|found| found.stx_mnt_id)
+    };
+    let own = mount(state_dir);
+    match entries(state_dir)?.into_iter().find(|name| mount(&state_dir.join(name)) != own) {
+        Some(name) => Err(io::Error::other(format!("{name} is a mount of its own: unmount it first"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What root puts in its place, the daemon's user has to read.

@@ -3,6 +3,7 @@
 mod damage;
 mod killed;
 mod sealed;
+mod timer;
 mod versions;
 
 use std::fs;
@@ -89,8 +90,13 @@ fn text(path: &Path) -> String {
 /// Ends the tors of a host, whose daemon has stopped.
 fn end_tors(host: &Host) {
     crate::support::end_tors_in(&host.runtime_dir());
+    tors_have_ended(&host.state_dir());
+}
+
+/// Waits until no tor holds its DataDirectory any more.
+pub fn tors_have_ended(state: &Path) {
     let freed = crate::support::eventually(|| {
-        let locks = fs::read_dir(host.state_dir().join("instances")).unwrap();
+        let locks = fs::read_dir(state.join("instances")).unwrap();
         let held = locks.filter(|entry| {
             let lock = fs::File::open(entry.as_ref().unwrap().path().join("lock")).unwrap();
             rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
@@ -229,9 +235,26 @@ fn a_full_disk_leaves_nothing_half_done() {
         assert!(full.code == 1 && full.stdout.is_empty(), "{size}: {full:?}");
         assert!(full.stderr.contains("full") || full.stderr.contains("No space left"), "{size}: {full:?}");
     }
+    let misused = exitpool(&state, &["backup", &text(&place.path().join("file")), "--keep", "3"]);
+    assert!(misused.code == 64 && misused.stderr.contains("--keep needs a directory"), "{misused:?}");
+    let nowhere = place.path().join("nowhere");
+    let missing = exitpool(&nowhere, &["backup", &text(&place.path().join("file"))]);
+    assert!(
+        missing.code == 1 && missing.stderr.contains("name another --state-dir") && !nowhere.exists(),
+        "{missing:?}"
+    );
     let whole = text(&place.path().join("whole.tar.gz"));
     exitpool(&state, &["backup", &whole]).done();
     let script = format!("{program} restore --state-dir {} {whole}; code=$?; ls -A {0}; exit $code", disk.display());
     let full = on_a_small_disk("4m", &disk, &script);
     assert!(full.code == 1 && full.stdout.is_empty() && full.stderr.contains("there is no room in"), "{full:?}");
+
+    // With room it is restored there, though the directory is a mount, as in a container.
+    let script = format!(
+        "set -e; {program} restore --state-dir {0} {whole}; {program} restore --replace --state-dir {0} {whole}; \
+         {program} audit verify --state-dir {0}",
+        disk.display()
+    );
+    let mounted = on_a_small_disk("64m", &disk, &script);
+    assert!(mounted.code == 0 && mounted.stdout.contains("rows are as they were written"), "{mounted:?}");
 }

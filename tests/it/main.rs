@@ -17,6 +17,7 @@ mod firewall;
 mod generated;
 mod git_kit;
 mod init;
+mod install;
 mod lockout;
 mod monitoring;
 mod netns;

@@ -11,6 +11,7 @@ mod health;
 mod hundred;
 mod live;
 mod load;
+mod moved;
 mod outage;
 mod prometheus;
 mod rotate;

@@ -82,3 +82,31 @@ fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
     }
     assert!(before >= 3 && after >= 10, "{before} {after}");
 }
+
+/// What was agreed and cannot be done, since a part has become a mount meanwhile, is undone.
+#[test]
+fn a_restore_that_cannot_be_finished_is_undone() {
+    let Some(_) = crate::netns::Netns::new() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (state, made) = (first_state(place.path()), text(&place.path().join("made")));
+    exitpool(&state, &["backup", &made]).done();
+    fs::write(state.join("orders.json"), "{}").unwrap();
+    let mut old = tree(&state);
+    let is_there = is_killed(&mut command(&state, &["restore", &made, "--replace"]), "restore", 4);
+    assert!(is_there && state.join(".restore-agreed").exists());
+    let program = env!("CARGO_BIN_EXE_exitpool");
+    let script = format!(
+        "mount --bind {0}/history {0}/history; {program} backup {0}.made --state-dir {0}; code=$?; umount {0}/history; \
+         mount --bind {0}/history {0}/history; {program} restore {made} --replace --state-dir {0} && code=0; exit $code",
+        state.display()
+    );
+    let output = std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot finish the interrupted restore"), "{said}");
+    assert!(said.contains("history is a mount of its own: unmount it first"), "{said}");
+    let mut now = tree(&state);
+    now.remove("backup.json");
+    old.remove("backup.json");
+    assert_eq!(now, old, "the state of before, whole");
+}

@@ -79,6 +79,14 @@ fn a_backup_with_keys_is_opened_by_age_and_by_nobody_without_the_key() {
     assert_eq!(exitpool(&elsewhere, &["audit", "key"]).done(), exitpool(&state, &["audit", "key"]).done());
     assert!(!exitpool(&elsewhere, &["audit"]).done().contains("and was by"));
 
+    // What waited for a channel is of another time; what fires goes on.
+    let count = |state: &Path, table: &str| -> i64 {
+        let outbox = rusqlite::Connection::open(state.join("alerts.sqlite")).unwrap();
+        outbox.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count(&state, "message"), count(&state, "incident")), (1, 1));
+    assert_eq!((count(&elsewhere, "message"), count(&elsewhere, "incident")), (0, 1));
+
     // By a pipe: what age opens is restored as well.
     let piped = place.path().join("piped");
     let script = format!(

@@ -193,7 +193,16 @@ fn guards(engine: &Engine) {
     start(engine, "docker", &wish, &["--network=none", add, "--security-opt=no-new-privileges:false", &bounded]);
     start(engine, "host", &wish, &["--network=host", add, "--env=EXITPOOL_LISTEN=127.0.0.1:9099"]);
     start(engine, "none", &wish, &["--network=none"]);
-    for name in ["podman", "docker", "host"] {
+    // As without root: rights over the container's own network, and none over the host's.
+    let mapped = ["--uidmap=0:200000:65536", "--gidmap=0:200000:65536", add];
+    start(engine, "rootless", &wish, &[&mapped[..], &["--network=none"]].concat());
+    start(
+        engine,
+        "unheard",
+        &wish,
+        &[&mapped[..], &["--network=host", "--env=EXITPOOL_LISTEN=127.0.0.1:9098"]].concat(),
+    );
+    for name in ["podman", "docker", "host", "rootless"] {
         until(&format!("the guard of {name} stands"), || condition(engine, name, "FirewallInSync") == "True InSync");
         let rights = engine.sh(name, "grep -h CapEff /proc/$(pgrep -x exitpool)/status /proc/$(pgrep -x tor)/status");
         assert_eq!(rights, "CapEff:\t0000000000001000\nCapEff:\t0000000000000000", "{name}: the daemon alone has it");
@@ -203,7 +212,9 @@ fn guards(engine: &Engine) {
     assert!(engine.command("nft").args(["flush", "ruleset"]).status().unwrap().success());
     until("the guard of the host's network is back", || on_the_host().status.success());
     // Without the right there is no guard, and so no node listens beyond loopback.
-    assert_eq!(condition(engine, "none", "FirewallInSync"), "Unknown ObservationFailed");
+    for name in ["none", "unheard"] {
+        assert_eq!(condition(engine, name, "FirewallInSync"), "Unknown ObservationFailed", "{name}");
+    }
     assert_eq!(engine.sh("none", "grep -c '0100007F:7530 ' /proc/net/tcp || :"), "0");
     assert_eq!(engine.sh("none", "grep -c '00000000:7530 ' /proc/net/tcp || :"), "0");
 }
@@ -262,6 +273,9 @@ fn compose_is_valid_and_gives_no_more_rights_than_are_needed() {
     let guarded = &yaml("compose/compose.guard.yaml")["services"]["exitpool"];
     assert_eq!(guarded["cap_add"], serde_json::json!(["NET_ADMIN"]));
     assert!(BOUNDED.ends_with(&guarded["entrypoint"].to_string()["[\"tini\",\"--\",".len()..]), "the test runs that");
+    let build = &compose["services"]["exitpool"]["build"];
+    let context = super::root("compose").join(build["context"].as_str().unwrap());
+    assert!(context.join("Cargo.toml").exists() && context.join(build["dockerfile"].as_str().unwrap()).exists());
     // What is published is what the pools listen on, and the subnet is the one that may see the page.
     let file = shipped("compose/config/pool.yaml");
     let desired = exitpool::desired::load("pool.yaml", file.as_bytes()).unwrap().desired;

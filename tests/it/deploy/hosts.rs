@@ -1,9 +1,12 @@
 //! One repository for several hosts: what `deploy/multi-host` says of itself is run.
 
 use std::fs;
+use std::process::Command;
 
+use super::root;
 use crate::netns::Netns;
 use crate::operator::Clone;
+use crate::support::{is_installed, skip};
 
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 
@@ -44,6 +47,16 @@ fn every_host_is_validated_and_a_bad_one_fails_with_its_name() {
     fs::remove_file(clone.file("sites/iad1.yaml")).unwrap();
     let gone = clone.try_sh("ci/check");
     assert!(gone.code == 1 && gone.stderr.contains("hosts/iad1.yaml has no sites/iad1.yaml"), "{}", gone.stderr);
+}
+
+#[test]
+fn the_scripts_are_sound() {
+    if !is_installed("shellcheck") {
+        return skip("there is no shellcheck in PATH (Debian: apt install shellcheck)");
+    }
+    let scripts = ["multi-host/render", "multi-host/ci/check", "container/exitpool-with-guard"].map(root);
+    let output = Command::new("shellcheck").args(scripts).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

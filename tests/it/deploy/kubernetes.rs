@@ -214,13 +214,27 @@ async fn a_config_map_is_followed_while_the_kubelet_swaps_its_links() {
     fs::create_dir(&projected.directory).unwrap();
     let wish = |nodes: u16| document(nodes) + "access: {socks: [{file: clients.txt}]}\n";
     let (one, list) = (wish(1), "10.1.0.0/16\n");
-    projected.publish(&[("pool.yaml", &one), ("clients.txt", list)]);
+    let runtime_dir = host.runtime_dir();
+    let probe = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_exitpool"));
+        let output = command.arg("healthcheck").arg("--runtime-dir").arg(&runtime_dir).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let absent = probe(&[]);
+    assert!(absent.0 == Some(1) && absent.1.contains("no exitpool daemon answers"), "{absent:?}");
+    // What has never understood a version lives, and is not ready.
+    projected.publish(&[("pool.yaml", "version: 1\npools: none\n")]);
     host.start_believing(&projected.directory.join("pool.yaml").display().to_string(), &[]);
+    host.condition("Stalled", "True", "pools").await;
+    let waiting = probe(&["--ready"]);
+    assert!(waiting.0 == Some(1) && waiting.1.contains("the first pass is not done"), "{waiting:?}");
+    assert_eq!(probe(&[]).0, Some(0));
+    projected.publish(&[("pool.yaml", &one), ("clients.txt", list)]);
     let first = host.sees("the first version", |report| pids(report).len() == 1).await.status["revision"].clone();
     // A list alone has changed: it and the file are of one version.
     projected.publish(&[("pool.yaml", &one), ("clients.txt", "10.2.0.0/16\n")]);
     let listed = host.sees("the other list", |report| report.status["revision"] != first).await;
-    assert_eq!(pids(&listed).len(), 1);
+    assert_eq!((pids(&listed).len(), probe(&["--ready"]).0), (1, Some(0)));
     // What nobody understands changes nothing.
     projected.publish(&[("pool.yaml", "version: 1\npools: none\n"), ("clients.txt", list)]);
     let refused = host.condition("Stalled", "True", "pools").await;

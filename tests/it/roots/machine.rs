@@ -20,8 +20,8 @@ umount "$root/proc" "$root/sys" "$root/dev/pts"
 exec systemd-nspawn "$@" --boot --directory "$root"
 "#;
 
-/// How long a machine may take to power off.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a machine may take to power off: less than systemd waits for a process that does not end.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A booted machine; it is powered off when this value is dropped.
 pub struct Machine<'root> {
