@@ -181,7 +181,7 @@ impl World<'_> {
             "systemctl disable --now tor; cd /opt/exitpool && install -m 755 target/release/exitpool /usr/bin/exitpool
             install -m 644 systemd/exitpool.sysusers /usr/lib/sysusers.d/exitpool.conf
             install -m 644 systemd/exitpool.tmpfiles /usr/lib/tmpfiles.d/exitpool.conf
-            install -m 644 systemd/exitpool.service /usr/lib/systemd/system/exitpool.service
+            install -m 644 systemd/exitpool.service systemd/exitpool.slice /usr/lib/systemd/system/
             systemd-sysusers exitpool.conf && systemd-tmpfiles --create exitpool.conf";
         host.run("the installation", installed);
         let repository = format!(
