@@ -7,7 +7,7 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # What a host has before exitpool is installed: a service manager, the programs that the README asks for, and sshd.
 packages=(
-    ca-certificates curl dbus git iproute2 nftables openssh-client openssh-server openssl procps systemd systemd-sysv
+    ca-certificates curl dbus git iproute2 ipset iptables nftables openssh-client openssh-server openssl procps systemd systemd-sysv
     tor tor-geoipdb util-linux
 )
 root=target/debian-root

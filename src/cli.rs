@@ -22,6 +22,7 @@ mod drift;
 mod events;
 mod firewall_helper;
 mod git;
+mod guard_early;
 mod guard_trial;
 mod healthcheck;
 mod history;
@@ -111,6 +112,7 @@ enum Verb {
     Doctor(doctor::Arguments),
     Healthcheck(healthcheck::Arguments),
     FirewallHelper(firewall_helper::Arguments),
+    GuardEarly(guard_early::Arguments),
     Schema(schema::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -245,6 +247,7 @@ impl Verb {
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Man(arguments) => man::run(&arguments),
             Self::FirewallHelper(arguments) => firewall_helper::run(&arguments).await,
+            Self::GuardEarly(arguments) => guard_early::run(&arguments).await,
             Self::GuardTrial(arguments) => guard_trial::run(&arguments).await,
             Self::ProxyConnect(arguments) => proxy_connect::run(&arguments).await,
             Self::TestnetEcho(arguments) => testnet_echo::run(&arguments).await,

@@ -42,6 +42,7 @@ use crate::tor::Tor;
 
 use alerting::{Alerting, Setup};
 use at_once::AtOnce;
+use fetching::Fetching;
 use listening::ListenError;
 use lock::{LockError, RuntimeLock};
 use settings::Settings;
@@ -112,7 +113,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         at_once: AtOnce { trail: state.trail() },
     };
     let socket = socket::serve(&settings.runtime_dir, speaking, stop.clone())?;
-    let signals = forward_signals(&wakeups, &stop)?;
+    let signals = forward_signals(&wakeups, state.revisions().fetching(), &stop)?;
     let tor = forward_tor(state.tor(), wakeups.clone());
 
     let keeping = state.keep_lockouts(stop.clone());
@@ -172,7 +173,7 @@ async fn pass_after_pass(
         }
         let obeyed: Vec<_> = others.iter().map(|request| state.obey(request)).collect();
         let due = watchdog.before(state.pass().await);
-        watchdog.feed();
+        watchdog.feed(&state.subscribe().borrow());
         for (request, obeyed) in others.into_iter().zip(obeyed) {
             let report = Report::of(&state.subscribe().borrow());
             request.answer(&report.answering(obeyed));
@@ -188,6 +189,9 @@ async fn pass_after_pass(
                 tracing::debug!(?causes, "looking again");
                 if causes.iter().any(|cause| cause.is_of_a_person()) {
                     state.forget();
+                }
+                if causes.contains(&wake::Cause::Signal) {
+                    watchdog.reloading();
                 }
             }
         }
@@ -237,8 +241,12 @@ fn forward_tor(tor: Arc<dyn Tor>, wakeups: Wakeups) -> JoinHandle<()> {
     })
 }
 
-/// SIGHUP means 'look again'; SIGTERM and SIGINT mean 'stop'.
-fn forward_signals(wakeups: &Wakeups, stop: &CancellationToken) -> Result<JoinHandle<()>, DaemonError> {
+/// SIGHUP means 'look again', at a remote source as well; SIGTERM and SIGINT mean 'stop'.
+fn forward_signals(
+    wakeups: &Wakeups,
+    fetching: Option<Fetching>,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, DaemonError> {
     let install = |kind| signal(kind).map_err(DaemonError::Signals);
     let (mut hangup, mut terminate, mut interrupt) =
         (install(SignalKind::hangup())?, install(SignalKind::terminate())?, install(SignalKind::interrupt())?);
@@ -246,12 +254,21 @@ fn forward_signals(wakeups: &Wakeups, stop: &CancellationToken) -> Result<JoinHa
     Ok(tokio::spawn(async move {
         loop {
             tokio::select! {
-                _ = hangup.recv() => wakeups.wake(wake::Cause::Signal),
+                // A remote that does not answer holds no other signal up.
+                _ = hangup.recv() => drop(tokio::spawn(look_again(wakeups.clone(), fetching.clone()))),
                 _ = terminate.recv() => stop.cancel(),
                 _ = interrupt.recv() => stop.cancel(),
             }
         }
     }))
+}
+
+/// Fetches a remote source, and asks for a pass.
+async fn look_again(wakeups: Wakeups, fetching: Option<Fetching>) {
+    if let Some(fetching) = fetching {
+        fetching.now().await;
+    }
+    wakeups.wake(wake::Cause::Signal);
 }
 
 async fn serve_http(

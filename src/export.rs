@@ -4,11 +4,13 @@
 //! [`Ledger`]. The HTTP routes in `status` ask here; the verb `token` makes and reads tokens here.
 //!
 //! - [`paseto`] is the protocol alone (v4.public), [`key`] its keys, [`token`] what exitpool says in a token.
+//! - [`believed`] keeps what verified tokens say, so that none is verified anew at each request.
 //! - [`judge`] decides whether a believed token may have what it asks for, and from where.
 //! - [`query`] reads what is asked for, [`list`] chooses the nodes and writes them in a format.
 //! - [`address`] says who asks; [`desk`] holds what has to be remembered between two requests.
 
 pub mod address;
+pub mod believed;
 pub mod desk;
 pub mod judge;
 pub mod key;

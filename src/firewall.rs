@@ -5,6 +5,7 @@
 //! not ours, and it never takes a crash or a parse error of a tool for an empty answer.
 
 mod compare;
+pub mod early;
 pub mod firewalld;
 pub mod front;
 pub mod helper;

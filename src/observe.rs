@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{self, Fingerprint, InstanceName};
 use crate::firewall::model::Guard;
-use crate::tor::options::RunningOptions;
 use crate::tor::options::digest::TorrcDigest;
+use crate::tor::options::{EXIT_NODES, RunningOptions};
 use crate::tor::relays::Relays;
 
 /// What is known about one object.
@@ -300,6 +300,12 @@ impl Control {
     /// Whether it could serve whoever comes: bootstrapped, and able to build circuits.
     pub fn can_serve(&self) -> bool {
         self.bootstrap.is_done() && self.circuit_established
+    }
+
+    /// The one exit that it is told to use, where it is one.
+    pub fn only_exit(&self) -> Option<Fingerprint> {
+        let [only] = self.options.values(EXIT_NODES) else { return None };
+        only.parse().ok()
     }
 
     /// Whether it serves whoever comes to an address.

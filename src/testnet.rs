@@ -80,6 +80,9 @@ pub struct Testnet {
     // Dropped first: it ends every process, those of the fields below too.
     estate: Estate,
     relays: Vec<Relay>,
+    layout: Layout,
+    authorities: Vec<AuthorityLine>,
+    patience: Duration,
     echo: Child,
     record: Record,
     programs: Programs,
@@ -108,7 +111,8 @@ impl Testnet {
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Self, Error> {
         Self::check()?;
-        let deadline = Instant::now() + spec.deadline;
+        let patience = spec.deadline;
+        let deadline = Instant::now() + patience;
         let layout = Layout::new(&spec.exits)?;
         let programs = Programs::find()?;
         let (estate, record) = Estate::claim(&spec.prefix, directory)?;
@@ -124,14 +128,62 @@ impl Testnet {
             directory,
             relays: &mut relays,
             deadline,
-            patience: spec.deadline,
+            patience,
             progress: &progress,
         };
         running.agree().await?;
         let exits = relays.iter().filter_map(|relay| exit(relay).transpose()).collect::<Result<_, _>>()?;
         progress(Progress::Ready);
         let clients_have_namespace = matches!(spec.peer, Peer::Namespace { .. });
-        Ok(Self { estate, relays, echo, record, programs, link, exits, clients_have_namespace })
+        Ok(Self {
+            estate,
+            relays,
+            layout,
+            authorities,
+            patience,
+            echo,
+            record,
+            programs,
+            link,
+            exits,
+            clients_have_namespace,
+        })
+    }
+
+    /// Ends the relay of an exit, as a loss of power does; the consensus lists it on.
+    pub async fn fails(&mut self, exit: &Exit) {
+        if let Some(index) = self.relays.iter().position(|relay| relay.member.nickname == exit.nickname) {
+            self.relays.remove(index).kill().await;
+        }
+    }
+
+    /// Has an exit leave the network: its relay ends, and the authorities agree at once on a consensus without it.
+    ///
+    /// A client that has a consensus already goes on with it, until it is half an hour old.
+    pub async fn leaves(&mut self, exit: &Exit) -> Result<(), Error> {
+        self.fails(exit).await;
+        self.layout.members.retain(|member| member.nickname != exit.nickname);
+        self.exits.retain(|other| other != exit);
+        self.running().leave_out(&exit.nickname, &exit.fingerprint.to_string()).await?;
+        for guard in self.relays.iter_mut().filter(|relay| relay.member.role == Role::Guard) {
+            guard.kill().await;
+            guard.forget_directory()?;
+            let (namespace, directory) = (self.record.pool_namespace(), &self.record.directory);
+            *guard = Relay::start(&self.programs, &namespace, directory, &guard.member)?;
+        }
+        self.running().served().await
+    }
+
+    fn running(&mut self) -> Running<'_, impl Fn(Progress) + use<>> {
+        Running {
+            layout: &self.layout,
+            authorities: &self.authorities,
+            directory: &self.record.directory,
+            relays: &mut self.relays,
+            deadline: Instant::now() + self.patience,
+            patience: self.patience,
+            progress: &|_| {},
+        }
     }
 
     /// Ends every process in the network's namespaces, the pool's included, and removes all that was made.

@@ -230,10 +230,13 @@ impl State {
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         self.set_terms(&desired);
         self.reconciler.wellbeing.probes = self.prober.probes();
+        let stood = self.reconciler.applied.guard().cloned();
         let mut pass = self.reconciler.pass(&desired).await;
         self.prober.follow(desired.health.probe.as_ref(), &targets(&desired, &pass.observed));
         if let Some(on_trial) = self.trying.judge(self.revisions.fetching()) {
             self.reconciler.put_on_trial(&desired, &mut pass, on_trial);
+            // Where the host is booted meanwhile, it is what stood that stands again.
+            self.reconciler.applied.leave_guard(stood);
         }
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
         self.rotating.follow(&desired, &pass.observed);

@@ -1,14 +1,19 @@
-//! What is remembered between two requests: what was taken of which quota, which tokens are in use. In memory alone, and bounded: a restart forgets it.
+//! What is remembered between two requests: which tokens were verified, what was taken of which quota, which tokens are in use. In memory alone, and bounded: a restart forgets it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::token::Claims;
+use super::believed::{Believed, fingerprint};
+use super::key::PublicKey;
+use super::paseto::NotValid;
+use super::query::Shown;
+use super::token::{self, Claims};
 use super::{Download, Ledger};
 use crate::desired::exports::Quota;
+use crate::desired::values::TrustedKey;
 use crate::gate::limits::Wait;
 
 /// So many tokens in use are remembered; of more, those that expire last.
@@ -27,6 +32,7 @@ struct Seen {
     taken: HashMap<String, Taken>,
     /// When the tokens that were used expire, by their ids.
     tokens: HashMap<String, Timestamp>,
+    believed: Believed,
 }
 
 /// What was taken of a quota.
@@ -40,6 +46,18 @@ impl Desk {
     /// A desk that has downloads written down.
     pub fn with(ledger: Box<dyn Ledger>) -> Self {
         Self { ledger: Some(ledger), ..Self::default() }
+    }
+
+    /// What a token says that is shown, if one of these keys has signed it.
+    pub fn believed(&self, shown: &Shown, trusted: &[TrustedKey]) -> Result<Arc<Claims>, NotValid> {
+        let fingerprint = fingerprint(&shown.0);
+        if let Some(claims) = self.seen().believed.find(&fingerprint, trusted) {
+            return Ok(claims);
+        }
+        let keys: Vec<PublicKey> = trusted.iter().filter_map(|key| key.try_into().ok()).collect();
+        let claims = Arc::new(token::verify(&shown.0, &keys)?);
+        self.seen().believed.keep(fingerprint, trusted, Arc::clone(&claims));
+        Ok(claims)
     }
 
     /// Remembers a token that was good.
@@ -101,6 +119,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::export::believed::MOST_KEPT;
+    use crate::export::key::SecretKey;
 
     fn claims(id: usize, expires: i64) -> Claims {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
@@ -115,6 +135,31 @@ mod tests {
             formats: Vec::new(),
             pools: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_token_is_believed_for_as_long_as_its_key_is_trusted() {
+        let trust = |seed: u8| vec![SecretKey::from_seed(&[seed; 32]).public().to_string().parse().unwrap()];
+        let token = token::issue(&SecretKey::from_seed(&[1; 32]), &claims(1, 100)).unwrap();
+        let bent = Shown(format!("{}A", &token[..token.len() - 1]));
+        let (desk, shown) = (Desk::default(), Shown(token));
+        for _ in 0..2 {
+            assert_eq!(desk.believed(&shown, &trust(1)).unwrap().jti, "token-1");
+            assert_eq!(desk.believed(&bent, &trust(1)), Err(NotValid), "a token is not its neighbour");
+            assert_eq!(desk.believed(&shown, &trust(2)), Err(NotValid), "its key was taken away");
+            assert_eq!(desk.believed(&shown, &[]), Err(NotValid));
+        }
+    }
+
+    #[test]
+    fn verified_tokens_that_are_kept_are_bounded() {
+        let (desk, key) = (Desk::default(), SecretKey::from_seed(&[1; 32]));
+        let trusted = [key.public().to_string().parse().unwrap()];
+        for id in 0..MOST_KEPT + 5 {
+            let token = token::issue(&key, &claims(id, 100)).unwrap();
+            desk.believed(&Shown(token), &trusted).unwrap();
+        }
+        assert_eq!(desk.seen().believed.len(), 5);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::desired::{Country, PoolName};
 pub const MAX_SEED_BYTES: usize = 64;
 
 /// What a request asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Query {
     /// Of which pools; empty means of all that may be had.
     pub pools: Vec<PoolName>,
@@ -26,7 +26,7 @@ pub struct Query {
 }
 
 /// In which order nodes are listed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Order {
     /// By pool and index.
     #[default]
@@ -38,7 +38,7 @@ pub enum Order {
 }
 
 /// In which states nodes are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum States {
     /// Those that are ready.
     #[default]

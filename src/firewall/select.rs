@@ -33,6 +33,18 @@ pub async fn select(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallE
     Ok(taking_over(chosen.driver, chosen.keeps, chosen.entries).await)
 }
 
+/// Makes the driver that keeps the guard alone, for a host that is being booted: no firewall in front of it is up yet, and
+/// nothing that another driver left behind is looked for.
+pub(super) async fn guard_alone(choice: DriverChoice) -> Result<Arc<dyn Firewall>, FirewallError> {
+    let chosen = match choice {
+        DriverChoice::None => Chosen::alone(NoFirewall, Keeps::Nothing),
+        DriverChoice::Nftables => Chosen::alone(working_nftables().await?, Keeps::Nftables),
+        DriverChoice::Iptables => iptables().await?,
+        DriverChoice::Auto | DriverChoice::Ufw | DriverChoice::Firewalld => guard().await?,
+    };
+    Ok(chosen.driver)
+}
+
 /// A driver, and what of ours is its own.
 struct Chosen {
     driver: Arc<dyn Firewall>,

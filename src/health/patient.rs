@@ -139,7 +139,8 @@ impl Patient {
     /// Takes a rung, or the next one where it cannot be taken.
     fn climb(&mut self, rung: Rung, exam: &Examination<'_>) -> Rung {
         let Some(control) = super::control(exam, &self.wished) else { return rung };
-        let exit = control.exit.as_ref().map(|exit| exit.fingerprint);
+        // Where no circuit is left to read it from, it is the one that all circuits have to use.
+        let exit = control.exit.as_ref().map(|exit| exit.fingerprint).or_else(|| control.only_exit());
         self.renewed = matches!(rung, Rung::NewCircuits | Rung::AvoidExit).then_some(control.renewal.done);
         match (rung, exit) {
             (Rung::AvoidExit, Some(exit)) => {

@@ -7,6 +7,7 @@ use super::*;
 use crate::desired::Pool;
 use crate::observe::{Bootstrap, Control, Observation, Process};
 use crate::plan::Rung;
+use crate::tor::options::EXIT_NODES;
 
 /// A pool that serves, to be bent, with a clock of its own.
 struct Ward {
@@ -144,6 +145,21 @@ fn an_exit_that_does_not_serve_is_left_alone_for_a_while() {
     assert_eq!(avoided(&ward), [BTreeSet::new()], "its options are taken back");
     ward.after(600);
     assert!(avoided(&ward).is_empty());
+}
+
+/// A dead exit takes every circuit with it, so that none is left to tell which exit it was.
+#[test]
+fn the_only_exit_of_an_instance_is_left_alone_when_no_circuit_can_be_built() {
+    let mut ward = Ward::of(2);
+    let fingerprint = Fingerprint::from_bytes([7; 20]);
+    let control = ward.control(0);
+    control.options.set(EXIT_NODES, [format!("${fingerprint}").as_str()]);
+    (control.circuit_established, control.exit) = (false, None);
+    ward.after(0);
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::AvoidExit));
+    let avoided: Vec<_> = ward.health.avoided(ward.now).collect();
+    assert_eq!(avoided, [(&"eu-0".parse().unwrap(), BTreeSet::from([fingerprint]))]);
 }
 
 #[test]

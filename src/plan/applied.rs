@@ -45,6 +45,11 @@ impl Applied {
         if self.guard.as_ref() == Some(wanted) { Cause::Drift } else { Cause::Change }
     }
 
+    /// Says that the guard is on trial: what was left before it counts until it is kept.
+    pub fn leave_guard(&mut self, guard: Option<Guard>) {
+        self.guard = guard;
+    }
+
     /// The guard that was left in place last.
     pub fn guard(&self) -> Option<&Guard> {
         self.guard.as_ref()

@@ -100,6 +100,17 @@ impl Memory {
         self.write(APPLIED, &json)
     }
 
+    /// Which of the files that a boot needs are there, and cannot be understood.
+    pub fn damaged(&self) -> Vec<PathBuf> {
+        let understood = |name: &str| match name {
+            ACCEPTED => self.accepted().is_some(),
+            _ => fs::read(self.directory.join(name)).is_ok_and(|it| serde_json::from_slice::<Applied>(&it).is_ok()),
+        };
+        let is_there = |name: &str| fs::exists(self.directory.join(name)).unwrap_or(true);
+        let damaged = [ACCEPTED, APPLIED].into_iter().filter(|name| is_there(name) && !understood(name));
+        damaged.map(|name| self.directory.join(name)).collect()
+    }
+
     /// Recalls the desired state in force.
     pub fn accepted(&self) -> Option<Accepted> {
         let bytes = fs::read(self.directory.join(ACCEPTED)).ok()?;
@@ -174,7 +185,7 @@ mod tests {
     fn what_was_accepted_comes_back_with_its_revision() {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::new(&directory.path().join("new"));
-        assert_eq!(memory.accepted(), None);
+        assert_eq!((memory.accepted(), memory.damaged()), (None, vec![]));
         let revision = Revision::of_file(&[1; 32]);
         let accepted = Accepted { revision, bytes: b"version: 1\n".to_vec(), lists: Lists::default() };
         memory.remember_accepted(&accepted).unwrap();
@@ -194,6 +205,9 @@ mod tests {
         fs::write(directory.path().join(ACCEPTED), "version: 1\n").unwrap();
         let memory = Memory::new(directory.path());
         assert_eq!((memory.applied(), memory.accepted()), (Applied::default(), None));
+        assert_eq!(memory.damaged(), [directory.path().join(ACCEPTED), directory.path().join(APPLIED)]);
+        memory.remember_applied(&Applied::default()).unwrap();
+        assert_eq!(memory.damaged(), [directory.path().join(ACCEPTED)]);
     }
 
     #[test]

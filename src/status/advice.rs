@@ -41,6 +41,7 @@ impl Reason {
             Self::Restarted => "nothing; many of them are an incident: `tor_restarts_total`",
             Self::CrowdedGuardRelay => "several bridges, `nodes_per_instance`, or fewer nodes: [guard relays](health.md#guard-relays)",
             Self::UnsafeSocks => "have consumers hand over names (`socks5h`): [names and addresses](health.md#names-and-addresses)",
+            Self::AuditNotWritten => "mend what `exitpool status` names, mostly a full disk: [what the trail proves](audit.md#what-it-proves)",
         }
     }
 }

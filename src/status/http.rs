@@ -7,8 +7,9 @@
 //!
 //! This file accepts connections and keeps them within bounds; `listener` says where they come from, `tls` keeps the
 //! certificate, `routes` answers, `door` lets in, `access` says who may ask, `sign_in` asks for a password, `documents`
-//! makes the JSON, `exports` hands out lists, `events` streams, and `content` settles how an answer is sent. The verbs
-//! that act on the daemon speak over an AF_UNIX socket, elsewhere.
+//! makes the JSON, `scrape` the metrics, `exports` hands out lists, `events` streams, `kept` keeps what was made of a
+//! status, and `content` settles how an answer is sent. The verbs that act on the daemon speak over an AF_UNIX socket,
+//! elsewhere.
 
 mod access;
 mod content;
@@ -16,10 +17,12 @@ mod documents;
 mod door;
 mod events;
 mod exports;
+mod kept;
 mod limits;
 mod listener;
 mod reply;
 mod routes;
+mod scrape;
 mod sign_in;
 pub mod tls;
 
@@ -111,17 +114,38 @@ struct Peer {
     reached: IpAddr,
 }
 
+impl Peer {
+    /// Whether a trusted proxy asks for somebody else.
+    fn is_behind_a_proxy(&self) -> bool {
+        self.address != self.connected
+    }
+}
+
 /// What every request is answered with.
 #[derive(Debug)]
 struct Context {
     shared: Shared,
     sign_ins: sign_in::Desk,
     documents: documents::Documents,
+    lists: exports::Lists,
+    scrape: scrape::Scrape,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Context {
+    fn of(shared: Shared, streams: usize, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            sign_ins: Default::default(),
+            documents: Default::default(),
+            lists: Default::default(),
+            scrape: Default::default(),
+            streams: Arc::new(Semaphore::new(streams)),
+            stop,
+        })
+    }
+
     fn now(&self) -> Now {
         Now { at: (self.shared.now)(), clock: Instant::now() }
     }
@@ -133,14 +157,7 @@ pub async fn serve(listener: impl Into<Listener>, shared: Shared, stop: Cancella
 }
 
 async fn serve_within(listener: Listener, shared: Shared, limits: Limits, stop: CancellationToken) {
-    let streams = Arc::new(Semaphore::new(limits.streams));
-    let context = Arc::new(Context {
-        shared,
-        sign_ins: Default::default(),
-        documents: Default::default(),
-        streams,
-        stop: stop.clone(),
-    });
+    let context = Context::of(shared, limits.streams, stop.clone());
     let places = Places::of(&limits);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();

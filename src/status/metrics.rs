@@ -11,6 +11,7 @@ mod process;
 mod series;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     written: Mutex<Option<String>>,
     series: Series,
     known: Mutex<Known>,
+    /// How often something was counted, scrapes aside.
+    counted: AtomicU64,
 }
 
 /// What was published last.
@@ -57,7 +60,7 @@ struct Known {
 /// Counts a request, with its duration, when it is dropped.
 #[derive(Debug)]
 pub struct RequestTimer<'a> {
-    series: &'a Series,
+    metrics: &'a Metrics,
     method: Method,
     endpoint: Endpoint,
     begun: Instant,
@@ -88,7 +91,7 @@ impl Metrics {
     pub fn new() -> Self {
         let series = Series::new();
         let (live, published) = (registry(series.live()), registry(series.published()));
-        Self { live, published, written: Mutex::default(), series, known: Mutex::default() }
+        Self { live, published, written: Mutex::default(), series, known: Mutex::default(), counted: AtomicU64::new(0) }
     }
 
     /// Follows a status.
@@ -102,27 +105,31 @@ impl Metrics {
         self.publish_warnings(status);
         self.publish_sums(status);
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.count();
     }
 
     /// Begins to count a request.
     pub fn request(&self, method: Method, endpoint: Endpoint) -> RequestTimer<'_> {
-        RequestTimer { series: &self.series, method, endpoint, begun: Instant::now(), status: 500 }
+        RequestTimer { metrics: self, method, endpoint, begun: Instant::now(), status: 500 }
     }
 
     /// Counts a token or a sign-in.
     pub fn attempted(&self, attempt: Attempt) {
         self.series.auth_attempts_total.with_label_values(&[attempt.label()]).inc();
+        self.count();
     }
 
     /// Counts a message that was handed to a channel, by the channel's way.
     pub fn alerted(&self, way: &str, is_taken: bool) {
         let outcome = if is_taken { Outcome::Success } else { Outcome::Error };
         self.series.alerts_sent_total.with_label_values(&[way, outcome.label()]).inc();
+        self.count();
     }
 
     /// Counts a list that was downloaded.
     pub fn downloaded(&self, format: ExportFormat) {
         self.series.export_downloads_total.with_label_values(&[format.word()]).inc();
+        self.count();
     }
 
     /// Says how many export tokens are in use.
@@ -146,6 +153,16 @@ impl Metrics {
     /// Counts a connection that was closed unheard.
     pub fn turned_away(&self) {
         self.series.connections_refused_total.inc();
+        self.count();
+    }
+
+    /// How often something was counted so far, scrapes aside: as long as it is the same, so is what there is to tell.
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Acquire)
+    }
+
+    fn count(&self) {
+        self.counted.fetch_add(1, Ordering::Release);
     }
 
     /// Says how many addresses are locked out, and how often one was since the start.
@@ -289,8 +306,12 @@ impl RequestTimer<'_> {
 impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
         let labels = [self.method.label(), self.endpoint.label(), &self.status.to_string()];
-        self.series.api_requests_total.with_label_values(&labels).inc();
-        self.series.api_request_duration_seconds.observe(self.begun.elapsed().as_secs_f64());
+        let series = &self.metrics.series;
+        series.api_requests_total.with_label_values(&labels).inc();
+        series.api_request_duration_seconds.observe(self.begun.elapsed().as_secs_f64());
+        if self.endpoint != Endpoint::Metrics {
+            self.metrics.count();
+        }
     }
 }
 

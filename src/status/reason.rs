@@ -108,6 +108,8 @@ reasons! {
     CrowdedGuardRelay,
     /// Clients connect to addresses and not to names.
     UnsafeSocks,
+    /// Records of the audit trail cannot be written.
+    AuditNotWritten,
 }
 
 impl fmt::Display for Reason {

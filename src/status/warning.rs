@@ -32,7 +32,7 @@ pub struct Warning {
 
 impl Warning {
     /// The reasons of warnings.
-    pub const REASONS: [Reason; 2] = [Reason::CrowdedGuardRelay, Reason::UnsafeSocks];
+    pub const REASONS: [Reason; 3] = [Reason::CrowdedGuardRelay, Reason::UnsafeSocks, Reason::AuditNotWritten];
 }
 
 /// The guard relays of the host, with the nodes whose connections begin at each.
@@ -48,7 +48,18 @@ pub(super) fn by_guard_relay(nodes: &[NodeStatus]) -> Vec<(&GuardRelay, Vec<&Nod
 
 /// Finds what is to be warned of.
 pub(super) fn warnings(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Vec<Warning> {
-    crowds(nodes).into_iter().chain(unsafe_socks(inputs, nodes)).collect()
+    crowds(nodes).into_iter().chain(unsafe_socks(inputs, nodes)).chain(audit_not_written(inputs)).collect()
+}
+
+fn audit_not_written(inputs: &Inputs<'_>) -> Option<Warning> {
+    inputs.audit.trouble.as_ref().map(|trouble| Warning {
+        reason: Reason::AuditNotWritten,
+        nodes: Vec::new(),
+        message: format!(
+            "records of the audit trail cannot be written, and those of now are lost: {trouble}; once this is mended, the \
+             trail says how many are missing"
+        ),
+    })
 }
 
 fn crowds(nodes: &[NodeStatus]) -> Vec<Warning> {
@@ -124,6 +135,18 @@ mod tests {
         assert!(status.condition(ConditionType::Ready).unwrap().is_good(), "the nodes serve all the same");
         let event = status.events.iter().find(|event| event.reason == Reason::CrowdedGuardRelay).unwrap();
         assert_eq!(event.message, warning.message);
+    }
+
+    #[test]
+    fn an_audit_trail_that_is_not_written_is_warned_of_until_it_is() {
+        let mut world = World::healthy(3);
+        world.audit.trouble = Some("disk full".to_owned());
+        let broken = world.status();
+        let [warning] = broken.warnings.as_slice() else { panic!("{:?}", broken.warnings) };
+        assert_eq!((warning.reason, warning.nodes.len()), (Reason::AuditNotWritten, 0));
+        assert!(warning.message.contains("disk full"), "{}", warning.message);
+        world.audit.trouble = None;
+        assert_eq!(world.status_after(&broken).warnings, []);
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! The service manager's socket, as in `sd_notify(3)`: a daemon says there that it is ready, goes on, or stops.
+//! The service manager's socket, as in `sd_notify(3)`: a daemon says there that it is ready, goes on, reads anew, or stops,
+//! and how it is doing.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The service manager that started this process; a process that was started by hand has none, and speaks to nobody.
 #[derive(Debug, Default)]
@@ -14,14 +17,21 @@ pub struct ServiceManager {
 
 /// What a service manager is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// The daemon has started, and does its work.
+pub enum Word<'a> {
+    /// The daemon has started, or has read anew what it was told to, and does its work.
     Ready,
     /// It is still doing its work.
     Alive,
+    /// It reads anew, and is ready afterwards.
+    Reloading,
     /// It is about to end.
     Stopping,
+    /// How it is doing, in one sentence; a long one is shortened.
+    Doing(&'a str),
 }
+
+/// A service manager throws away a message of more than 4 KiB.
+const LONGEST_SENTENCE: usize = 1024;
 
 impl ServiceManager {
     /// Finds it by the environment (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`).
@@ -42,16 +52,33 @@ impl ServiceManager {
         self.patience
     }
 
-    /// Tells it something.
-    pub fn tell(&self, word: Word) -> io::Result<()> {
+    /// Tells it something, in one message.
+    pub fn tell(&self, words: &[Word<'_>]) -> io::Result<()> {
         let Some((socket, address)) = &self.line else { return Ok(()) };
-        let line = match word {
-            Word::Ready => "READY=1",
-            Word::Alive => "WATCHDOG=1",
-            Word::Stopping => "STOPPING=1",
-        };
-        socket.send_to_addr(line.as_bytes(), address).map(drop)
+        let lines: Vec<String> = words.iter().map(Word::line).collect();
+        socket.send_to_addr(lines.join("\n").as_bytes(), address).map(drop)
     }
+}
+
+impl Word<'_> {
+    fn line(&self) -> String {
+        match self {
+            Self::Ready => "READY=1".to_owned(),
+            Self::Alive => "WATCHDOG=1".to_owned(),
+            // By the clock that a manager compares it with, and in the same message.
+            Self::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic().as_micros()),
+            Self::Stopping => "STOPPING=1".to_owned(),
+            Self::Doing(sentence) => {
+                let end = sentence.floor_char_boundary(LONGEST_SENTENCE);
+                format!("STATUS={}", sentence[..end].replace(char::is_control, " "))
+            }
+        }
+    }
+}
+
+fn monotonic() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// A name that begins with `@` is not in the file system.
@@ -82,19 +109,26 @@ mod tests {
             let manager = UnixDatagram::bind_addr(&address).unwrap();
             let line = Some((UnixDatagram::unbound().unwrap(), address));
             let speaking = ServiceManager { line, patience: None };
-            for (word, line) in [(Word::Ready, "READY=1"), (Word::Alive, "WATCHDOG=1"), (Word::Stopping, "STOPPING=1")]
-            {
-                speaking.tell(word).unwrap();
-                let mut heard = [0; 64];
+            let hear = |words: &[Word<'_>]| {
+                speaking.tell(words).unwrap();
+                let mut heard = [0; 4096];
                 let length = manager.recv(&mut heard).unwrap();
-                assert_eq!(&heard[..length], line.as_bytes());
-            }
+                String::from_utf8(heard[..length].to_owned()).unwrap()
+            };
+            assert_eq!(hear(&[Word::Ready, Word::Alive]), "READY=1\nWATCHDOG=1");
+            assert_eq!(hear(&[Word::Stopping]), "STOPPING=1");
+            assert_eq!(hear(&[Word::Doing("one\nline")]), "STATUS=one line");
+            let shortened = hear(&[Word::Doing(&"ä".repeat(LONGEST_SENTENCE)), Word::Ready]);
+            assert_eq!(shortened, format!("STATUS={}\nREADY=1", "ä".repeat(LONGEST_SENTENCE / 2)));
+            let (before, said, after) = (monotonic(), hear(&[Word::Reloading]), monotonic());
+            let micros = said.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse().unwrap();
+            assert!((before.as_micros()..=after.as_micros()).contains(&micros), "{said}");
         }
     }
 
     #[test]
     fn nobody_is_told_where_nobody_listens() {
-        ServiceManager::default().tell(Word::Ready).unwrap();
+        ServiceManager::default().tell(&[Word::Ready]).unwrap();
     }
 
     #[test]

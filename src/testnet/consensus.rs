@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::config::{AuthorityLine, BANDWIDTHS, Ballot, RelayTorrc, bandwidths};
 use super::layout::{Layout, Member, Role};
-use super::relays::{Relay, fingerprint, log_tail, write_torrc};
+use super::relays::{Relay, fingerprint, log_tail, reject, write_torrc};
 use super::{Error, Progress};
 
 /// How often the relays' files are looked at.
@@ -50,20 +50,34 @@ impl<P: Fn(Progress)> Running<'_, P> {
     /// Waits for registration, has a vote held, and waits until the guards serve what was voted.
     pub async fn agree(&mut self) -> Result<(), Error> {
         let authorities = data_of(self.relays, |member| member.role == Role::Authority);
-        let guards = data_of(self.relays, |member| member.role == Role::Guard);
         let (deadline, of) = (self.deadline, self.layout.members.len());
         let stage = Stage { does: "register its relays", of, deadline };
         let told = |registered| Progress::Registered { registered, of };
         self.wait(stage, |layout| unregistered(&authorities, layout), told).await?;
         self.measure()?;
-        self.vote(&authorities).await?;
+        self.vote(of, |layout| unlisted(&authorities, layout)).await?;
         // Relays have put their next download off for up to half a minute; a reload makes them ask at once.
         for relay in self.relays.iter().filter(|relay| relay.member.role != Role::Authority) {
             relay.reload().map_err(Error::file("reload", &relay.data))?;
         }
-        let of = guards.len();
-        let stage = Stage { does: "spread its consensus", of, deadline };
-        self.wait(stage, |layout| not_served(&guards, layout), |serving| Progress::Spread { serving, of }).await
+        self.served().await
+    }
+
+    /// Has a vote held without a relay that has left.
+    pub async fn leave_out(&mut self, gone: &str, fingerprint: &str) -> Result<(), Error> {
+        for authority in self.relays.iter().filter(|relay| relay.member.role == Role::Authority) {
+            reject(authority, fingerprint)?;
+        }
+        let authorities = data_of(self.relays, |member| member.role == Role::Authority);
+        self.vote(authorities.len(), |_| still_listing(&authorities, gone)).await
+    }
+
+    /// Waits until the guards serve what was voted.
+    pub async fn served(&mut self) -> Result<(), Error> {
+        let guards = data_of(self.relays, |member| member.role == Role::Guard);
+        let stage = Stage { does: "spread its consensus", of: guards.len(), deadline: self.deadline };
+        let told = |serving| Progress::Spread { serving, of: guards.len() };
+        self.wait(stage, |layout| not_served(&guards, layout), told).await
     }
 
     /// Writes the relays' bandwidths down for the authorities.
@@ -74,17 +88,15 @@ impl<P: Fn(Progress)> Running<'_, P> {
         fs::write(&path, bandwidths(now(), &fingerprints)).map_err(Error::file("write", path))
     }
 
-    /// Calls votes until one lists every relay with the flags that it needs.
-    async fn vote(&mut self, authorities: &[PathBuf]) -> Result<(), Error> {
-        let of = self.layout.members.len();
+    /// Calls votes until nothing is missing from what was voted.
+    async fn vote(&mut self, of: usize, missing: impl Fn(&Layout) -> BTreeSet<String>) -> Result<(), Error> {
         for attempt in 0.. {
             let ballot = Ballot::at_once(now(), attempt);
             self.call(ballot)?;
             let patience = Instant::now() + Duration::from_secs(ballot.seconds()) + GRACE;
             let listed = |listed| Progress::Consensus { listed, of };
-            let missing = |layout: &Layout| unlisted(authorities, layout);
             let stage = Stage { does: "agree on a consensus", of, deadline: patience.min(self.deadline) };
-            match self.wait(stage, missing, listed).await {
+            match self.wait(stage, &missing, listed).await {
                 Err(Error::Deadline { .. }) if Instant::now() < self.deadline => {}
                 other => return other,
             }
@@ -164,8 +176,18 @@ fn not_served(guards: &[PathBuf], layout: &Layout) -> BTreeSet<String> {
         let described = read(data, "cached-microdescs").lines().filter(|line| *line == "onion-key").count();
         described >= layout.members.len() && layout.members.iter().all(|member| has_flags(&list, member))
     };
-    let name = |data: &PathBuf| data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    guards.iter().filter(|data| !serves(data)).map(name).collect()
+    guards.iter().filter(|data| !serves(data)).map(|data| name_of(data)).collect()
+}
+
+/// Names those whose consensus still lists a relay.
+fn still_listing(data: &[PathBuf], gone: &str) -> BTreeSet<String> {
+    let lists = |data: &&PathBuf| flags(&read(data, "cached-microdesc-consensus")).contains_key(gone);
+    data.iter().filter(lists).map(|data| name_of(data)).collect()
+}
+
+/// The nickname of the relay that has this data directory.
+fn name_of(data: &Path) -> String {
+    data.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Whether a consensus lists a member as what it is there for.

@@ -101,11 +101,34 @@ impl Relay {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Ends the process at once, as a relay does whose host loses power.
+    pub async fn kill(&mut self) {
+        // The only error is that it has ended already.
+        let _ = self.child.kill().await;
+    }
+
+    /// Forgets the directory, of which nothing is fetched anew as long as it is fresh; the process has ended.
+    pub fn forget_directory(&self) -> Result<(), Error> {
+        for entry in fs::read_dir(&self.data).map_err(Error::file("read", &self.data))? {
+            let entry = entry.map_err(Error::file("read", &self.data))?;
+            if entry.file_name().to_string_lossy().starts_with("cached-") {
+                fs::remove_file(entry.path()).map_err(Error::file("remove", entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the process has ended.
     pub async fn ended(&mut self) {
         // The only error is that somebody else has waited for it already.
         let _ = self.child.wait().await;
     }
+}
+
+/// Has an authority leave a relay out of its votes, from its next reload on.
+pub fn reject(authority: &Relay, fingerprint: &str) -> Result<(), Error> {
+    let path = authority.data.join("approved-routers");
+    fs::write(&path, format!("!reject {fingerprint}\n")).map_err(Error::file("write", path))
 }
 
 /// Writes a relay's torrc to where [`Relay::start`] expects it.

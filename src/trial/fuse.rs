@@ -86,7 +86,7 @@ pub async fn burn(place: &Place, id: u64, say: impl FnOnce()) -> Result<(), Tria
     let trial = place.pending(id).ok_or(TrialError::Gone)?;
     let firewall = firewall::select(trial.driver).await?;
     say();
-    if let Err(error) = ServiceManager::of_this_process().and_then(|manager| manager.tell(Word::Ready)) {
+    if let Err(error) = ServiceManager::of_this_process().and_then(|manager| manager.tell(&[Word::Ready])) {
         tracing::warn!(%error, "the service manager cannot be told that this process burns");
     }
     while let Some(trial) = place.pending(id) {

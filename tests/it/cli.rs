@@ -74,7 +74,7 @@ fn every_verb_has_a_manual_page_that_groff_takes_without_a_word() {
     }
     assert!(!man.join("exitpool-guard-trial.1").exists(), "hidden verbs have no page");
     let pages = fs::read_dir(&man).unwrap().map(|entry| entry.unwrap().path());
-    let formatted = Command::new("groff").args(["-man", "-ww", "-Tutf8"]).args(pages).output().unwrap();
+    let formatted = Command::new("groff").args(["-Kutf8", "-man", "-ww", "-Tutf8"]).args(pages).output().unwrap();
     let said = String::from_utf8_lossy(&formatted.stderr);
     assert!(formatted.status.success() && said.is_empty(), "{said}");
     let first = exitpool(&["man"]).stdout;

@@ -3,6 +3,8 @@
 mod commands;
 mod fences;
 mod links;
+mod played;
+mod session;
 mod shell;
 
 use std::collections::BTreeSet;

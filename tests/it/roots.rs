@@ -13,7 +13,7 @@
 //!
 //! What is written lives in memory, in a mount namespace of the root's own, together with all of its processes: they are gone
 //! with this value, and with the test's process, however that ends. Nothing in there reaches a network or the host's firewall:
-//! there is a loopback alone. `scripts/debian-root.sh` makes the Debian; it is of the host's release, so that the program
+//! there is a loopback alone, or what `overlay_in` names. `scripts/debian-root.sh` makes the Debian; it is of the host's release, so that the program
 //! under test runs in it.
 
 mod machine;
@@ -128,6 +128,16 @@ impl Root {
     /// Lays an overlay over the Debian; `None`, with the reason on standard error, where that is not possible. The prefix
     /// names the room of the test.
     pub fn overlay(prefix: &str) -> Option<Self> {
+        Self::over(prefix, &["unshare", "--net"])
+    }
+
+    /// The same in a network namespace that has a name already, with all that this reaches.
+    pub fn overlay_in(prefix: &str, namespace: &str) -> Option<Self> {
+        Self::over(prefix, &["nsenter", &format!("--net=/run/netns/{namespace}")])
+    }
+
+    /// `network` enters a network namespace, and runs what comes behind it there.
+    fn over(prefix: &str, network: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             skip("an overlay over a Debian needs root");
@@ -143,16 +153,27 @@ impl Root {
         };
         let group = format!("exitpool-{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let place = tempfile::Builder::new().prefix(&group).tempdir().unwrap();
-        let root = Self::keep(place, &debian, group);
+        let root = Self::keep(place, &debian, group, network);
         if root.is_none() {
             skip("this host lets nobody mount an overlay in a namespace");
         }
         root
     }
 
-    fn keep(place: TempDir, debian: &Path, group: String) -> Option<Self> {
-        let mut keeper = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child"])
+    fn keep(place: TempDir, debian: &Path, group: String, network: &[&str]) -> Option<Self> {
+        let mut keeper = Command::new(network[0])
+            .args(&network[1..])
+            .args([
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "--ipc",
+                "--uts",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ])
             .args(["--mount-proc", "sh", "-c", KEEPER, "keeper"])
             .args([place.path(), debian])
             .arg(&group)

@@ -1,4 +1,8 @@
-//! The unit and its companions: accepted by systemd where it is installed, and commented wherever this runs.
+//! The unit and its companions: accepted by systemd where it is installed, commented wherever this runs, and at work on a
+//! Debian that is booted.
+
+mod booted;
+mod machine;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +21,22 @@ fn text(name: &str) -> String {
 }
 
 /// All that systemd is given.
-const UNITS: [&str; 6] = [
+const UNITS: [&str; 8] = [
     "exitpool.service",
+    "exitpool.slice",
     "exitpool.socket",
+    "exitpool-guard.service",
     "exitpool-firewall-helper.service",
     "exitpool-firewall-helper.socket",
     "exitpool-backup.service",
     "exitpool-backup.timer",
+];
+/// How exposed each service is at most, as README.md says, of 10 points; and none is more exposed than 2.5.
+const EXPOSED: [(&str, f64); 4] = [
+    ("exitpool.service", 2.0),
+    ("exitpool-guard.service", 1.4),
+    ("exitpool-firewall-helper.service", 2.3),
+    ("exitpool-backup.service", 1.0),
 ];
 
 /// The values of a directive.
@@ -98,15 +111,50 @@ fn the_helper_has_few_rights_and_is_found_by_the_daemon() {
     assert_eq!(command, ["/usr/bin/exitpool", "firewall-helper", "--user", values(&unit(), "User")[0]]);
 }
 
-#[test]
-fn systemd_accepts_the_units() {
+/// Copies of the units; the program is not installed where the test runs, so they name one that is.
+fn copies() -> (tempfile::TempDir, [PathBuf; UNITS.len()]) {
     let home = tempfile::tempdir().unwrap();
     for name in UNITS {
-        // The program is not installed where the test runs, so the copy names one that is.
         let copy = text(name).replace("/usr/bin/exitpool", env!("CARGO_BIN_EXE_exitpool"));
         fs::write(home.path().join(name), copy).unwrap();
     }
     let paths = UNITS.map(|name| home.path().join(name));
+    (home, paths)
+}
+
+#[test]
+fn systemd_finds_the_services_little_exposed() {
+    let (home, _) = copies();
+    for (name, most) in EXPOSED {
+        let path = home.path().join(name);
+        let analyze = Command::new("systemd-analyze").args(["security", "--offline=yes"]).arg(path).output();
+        let Ok(output) = analyze else {
+            crate::support::skip("there is no systemd-analyze in PATH (Debian: apt install systemd)");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let exposure =
+            said.lines().find_map(|line| line.split_once("Overall exposure level for ")?.1.split(' ').nth(1));
+        let exposure: f64 = exposure.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+        assert!(exposure <= most && most <= 2.5, "{name}: {exposure}\n{said}");
+    }
+}
+
+/// Nothing is to wait for a guard that cannot be had, and nothing is to be configured before it.
+#[test]
+fn the_early_guard_comes_before_the_network_and_holds_nothing_up() {
+    let guard = text("exitpool-guard.service");
+    assert!(values(&guard, "Before")[0].split(' ').any(|unit| unit == "network-pre.target"));
+    assert_eq!(values(&guard, "Wants"), ["network-pre.target"], "a target that nobody wants orders nothing");
+    assert_eq!((values(&guard, "DefaultDependencies"), values(&guard, "RequiredBy")), (vec!["no"], vec![]));
+    assert_eq!(values(&guard, "ExecStart"), ["/usr/bin/exitpool guard-early"]);
+    assert!(exitpool::cli::reference::names().iter().any(|verb| verb == "guard-early"));
+    assert_eq!(values(&guard, "User"), values(&unit(), "User"), "it reads what is the daemon's alone");
+}
+
+#[test]
+fn systemd_accepts_the_units() {
+    let (_home, paths) = copies();
     let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(paths).output() else {
         crate::support::skip("there is no systemd-analyze in PATH (Debian: apt install systemd)");
         return;

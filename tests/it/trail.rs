@@ -111,6 +111,7 @@ async fn records_that_cannot_be_written_are_counted_and_hold_nothing_up() {
     assert!(host.metric("exitpool_audit_records_lost_total") >= 1.0);
     let status: Value = serde_json::from_str(&exitpool(&host, &["status", "-o", "json"]).done()).unwrap();
     assert!(status["audit"]["trouble"].as_str().is_some_and(|why| why.contains("record")), "{status}");
+    assert_eq!(host.metric("exitpool_warnings{reason=\"AuditNotWritten\"}"), 1.0);
     host.stop();
 }
 

@@ -119,6 +119,11 @@ impl Stage {
         &self.network
     }
 
+    /// The network, to have something happen to it.
+    pub fn network_mut(&mut self) -> &mut Testnet {
+        &mut self.network
+    }
+
     /// The operator's repository.
     pub fn repository(&self) -> PathBuf {
         self.place("repository")

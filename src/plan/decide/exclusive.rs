@@ -22,7 +22,7 @@ use super::{BlockReason, Deciding, InstanceName, Wish, desired};
 use crate::desired::{Fingerprint, PoolName};
 use crate::observe::{Instance, Observed};
 use crate::plan::draw::draw;
-use crate::tor::options::{EXIT_NODES, ExitNodes};
+use crate::tor::options::ExitNodes;
 use crate::tor::relays::{Exit, Relays};
 
 /// What an instance is given that wants an exit for itself.
@@ -99,8 +99,7 @@ impl<'a> Claim<'a> {
 
 /// The one exit that an instance is told to use, where it is one.
 fn held(seen: &Instance) -> Option<Fingerprint> {
-    let [only] = seen.control.present()?.options.values(EXIT_NODES) else { return None };
-    only.parse().ok()
+    seen.control.present()?.only_exit()
 }
 
 fn own(exit: Fingerprint) -> Option<Lot> {

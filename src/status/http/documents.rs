@@ -1,7 +1,6 @@
 //! The JSON documents, each made once for a published status, however often it is asked for.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -9,6 +8,7 @@ use serde::Serialize;
 use warp::reply::Response;
 
 use super::content::Content;
+use super::kept::Kept;
 use super::reply;
 use super::routes::Asked;
 use crate::status::Status;
@@ -16,8 +16,6 @@ use crate::status::metrics::Endpoint;
 use crate::status::wire::query::{self, DriftQuery, EventsQuery, Misuse, NodesQuery};
 use crate::status::wire::{DriftDocument, EventsDocument, NodesDocument, StatusDocument, openapi};
 
-/// So many documents of one status are kept: more are asked for only by whoever makes queries up.
-const MOST_KEPT: usize = 64;
 /// A longer query is answered, and its answer not kept.
 const LONGEST_KEPT: usize = 256;
 
@@ -26,13 +24,7 @@ static OPENAPI: LazyLock<Option<Arc<Content>>> = LazyLock::new(|| content(&opena
 
 /// The documents that were made from the status that was published last.
 #[derive(Debug, Default)]
-pub(super) struct Documents(Mutex<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    of: Option<Arc<Status>>,
-    contents: HashMap<Key, Arc<Content>>,
-}
+pub(super) struct Documents(Kept<Key, Arc<Content>>);
 
 /// What makes two documents of one status different.
 type Key = (Endpoint, String);
@@ -49,32 +41,13 @@ impl Documents {
         // What is said of the client is a part of the status document.
         let client = if asked.endpoint == Endpoint::Status { asked.peer.address.to_string() } else { String::new() };
         let key = (asked.endpoint, format!("{client}?{}", asked.query));
-        match self.find(status, key, || make(asked, status)) {
+        let make = || make(asked, status);
+        let made = if asked.query.len() <= LONGEST_KEPT { self.0.find(status, key, make) } else { make() };
+        match made {
             Ok(content) => varying(asked.endpoint, content.response(StatusCode::OK)),
             Err(Refused::Misused(misuses)) => reply::misused(&misuses),
             Err(Refused::Broken(error)) => reply::broken(&error),
         }
-    }
-
-    /// Finds a document, or makes it. Whoever asks for the same meanwhile waits for it, which takes milliseconds.
-    fn find(
-        &self,
-        status: &Arc<Status>,
-        key: Key,
-        make: impl FnOnce() -> Result<Arc<Content>, Refused>,
-    ) -> Result<Arc<Content>, Refused> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !kept.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, status)) {
-            *kept = Kept { of: Some(Arc::clone(status)), contents: HashMap::new() };
-        }
-        if let Some(content) = kept.contents.get(&key) {
-            return Ok(Arc::clone(content));
-        }
-        let content = make()?;
-        if kept.contents.len() < MOST_KEPT && key.1.len() <= LONGEST_KEPT {
-            kept.contents.insert(key, Arc::clone(&content));
-        }
-        Ok(content)
     }
 }
 

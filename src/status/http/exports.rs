@@ -3,23 +3,26 @@
 //! What a token says is told to nobody but its owner: until a trusted key is known to have signed it, the only answer is
 //! that it is not valid. After that the answer says what is wrong.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
 use warp::reply::Response;
 
+use super::content::Content;
+use super::kept::Kept;
 use super::routes::Asked;
 use super::{Context, Peer, access, reply};
-use crate::desired::Exports;
 use crate::desired::names::hex;
+use crate::desired::{Exports, PoolName};
 use crate::export::address::caller;
 use crate::export::judge::{self, Permit};
-use crate::export::key::PublicKey;
 use crate::export::list::{self, Entry, Host, List};
-use crate::export::query::{self, Query};
-use crate::export::token::{self, Claims};
+use crate::export::query::{self, Order, Query};
+use crate::export::token::Claims;
 use crate::export::{Attempt, Download, ExportFormat};
 use crate::gate::limits::{Consequence, Wait};
 use crate::status::metrics::Method;
@@ -30,6 +33,28 @@ use crate::sys::random;
 const SEED: HeaderName = HeaderName::from_static("exitpool-seed");
 /// How soon to ask again where nothing can be said yet.
 const SOON: Wait = Wait(Duration::from_secs(5));
+
+/// The lists that were made from the status that was published last.
+pub(super) type Lists = Kept<Wish, Listed>;
+
+/// What makes two lists of one status different.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wish {
+    format: ExportFormat,
+    query: Query,
+    pools: BTreeSet<PoolName>,
+    limit: Option<usize>,
+    reached: IpAddr,
+    is_behind_a_proxy: bool,
+}
+
+/// A list as it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    content: Arc<Content>,
+    seed: Option<HeaderValue>,
+    nodes: usize,
+}
 
 /// Why a list is not handed out.
 struct Refusal {
@@ -43,13 +68,13 @@ struct Refusal {
 struct Request<'a> {
     context: &'a Context,
     asked: &'a Asked,
-    status: &'a Status,
+    status: &'a Arc<Status>,
     format: ExportFormat,
     now: Instant,
 }
 
 /// Answers a request for a list.
-pub(super) fn answer(context: &Context, asked: &Asked, status: &Status, format: ExportFormat) -> Response {
+pub(super) fn answer(context: &Context, asked: &Asked, status: &Arc<Status>, format: ExportFormat) -> Response {
     let request = Request { context, asked, status, format, now: Instant::now() };
     let answered = request.hand_out();
     let attempt = answered.as_ref().map_or_else(|refusal| refusal.attempt, |_| Attempt::Accepted);
@@ -81,25 +106,23 @@ impl Request<'_> {
         let query = Query::parse(&self.asked.query).map_err(|error| Refusal::unclear(error.to_string()))?;
         let permit = self.judged(exports, &claims, &query)?;
         self.desk().may_take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
-        let list = self.list(exports, &permit, &query);
-        let text = list.write(self.format).map_err(Refusal::unwritable)?;
+        let listed = self.listed(exports, &permit, query)?;
         if self.asked.method == Method::Get {
             self.desk().take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
-            self.count(&claims, &permit, list.entries.len());
+            self.count(&claims, &permit, listed.nodes);
         }
-        Ok(response(self.format, &list, text))
+        Ok(listed.response())
     }
 
     /// What the token says that is shown, if a trusted key has signed it.
-    fn believed(&self, exports: &Exports) -> Result<Claims, Refusal> {
+    fn believed(&self, exports: &Exports) -> Result<Arc<Claims>, Refusal> {
         let limit = self.status.access.rate_limit.as_ref();
         self.gate().may_try(limit, self.caller(), self.context.now()).map_err(Refusal::locked_out)?;
         let authorization = access::values(&self.asked.headers, header::AUTHORIZATION);
         let shown =
             query::token(&self.asked.query, &authorization).map_err(|error| Refusal::unclear(error.to_string()))?;
         let shown = shown.ok_or_else(Refusal::missing)?;
-        let keys: Vec<PublicKey> = exports.trusted_keys.iter().filter_map(|key| key.try_into().ok()).collect();
-        token::verify(&shown.0, &keys).map_err(|_| Refusal::not_valid())
+        self.desk().believed(&shown, &exports.trusted_keys).map_err(|_| Refusal::not_valid())
     }
 
     fn judged(&self, exports: &Exports, claims: &Claims, query: &Query) -> Result<Permit, Refusal> {
@@ -109,6 +132,33 @@ impl Request<'_> {
         self.gate().passed(self.caller(), self.context.now());
         self.desk().accepted(claims);
         Ok(permit)
+    }
+
+    /// The list that is asked for, made once for a status; one that is another each time is made each time.
+    fn listed(&self, exports: &Exports, permit: &Permit, query: Query) -> Result<Listed, Refusal> {
+        if query.order == Order::Random {
+            return self.written(exports, permit, &query);
+        }
+        let peer = &self.asked.peer;
+        let wish = Wish {
+            format: self.format,
+            query: query.clone(),
+            pools: permit.pools.clone(),
+            limit: permit.limit,
+            reached: peer.reached,
+            is_behind_a_proxy: peer.is_behind_a_proxy(),
+        };
+        self.context.lists.find(self.status, wish, || self.written(exports, permit, &query))
+    }
+
+    fn written(&self, exports: &Exports, permit: &Permit, query: &Query) -> Result<Listed, Refusal> {
+        let list = self.list(exports, permit, query);
+        let text = list.write(self.format).map_err(Refusal::unwritable)?;
+        Ok(Listed {
+            content: Arc::new(Content::once(list::content_type(self.format), text)),
+            seed: list.seed.as_ref().and_then(|seed| HeaderValue::from_str(seed).ok()),
+            nodes: list.entries.len(),
+        })
     }
 
     fn list(&self, exports: &Exports, permit: &Permit, query: &Query) -> List {
@@ -146,8 +196,7 @@ impl Request<'_> {
         }
         let peer = &self.asked.peer;
         let is_fit = |address: &IpAddr| address.is_ipv4() == listen.is_ipv4();
-        let is_behind_a_proxy = peer.address != peer.connected;
-        let reached = Some(peer.reached).filter(|reached| is_fit(reached) && !is_behind_a_proxy);
+        let reached = Some(peer.reached).filter(|reached| is_fit(reached) && !peer.is_behind_a_proxy());
         let own = || self.status.server_addresses.iter().copied().find(|own| is_fit(own) && !own.is_loopback());
         Host::Address(reached.or_else(own).unwrap_or(peer.reached))
     }
@@ -187,12 +236,14 @@ impl Request<'_> {
     }
 }
 
-fn response(format: ExportFormat, list: &List, text: String) -> Response {
-    let mut response = reply::body(StatusCode::OK, list::content_type(format), text);
-    if let Some(seed) = list.seed.as_ref().and_then(|seed| HeaderValue::from_str(seed).ok()) {
-        response.headers_mut().insert(SEED, seed);
+impl Listed {
+    fn response(self) -> Response {
+        let mut response = self.content.response(StatusCode::OK);
+        if let Some(seed) = self.seed {
+            response.headers_mut().insert(SEED, seed);
+        }
+        response
     }
-    response
 }
 
 impl Refusal {

@@ -15,18 +15,19 @@ use crate::status::page;
 use crate::status::wire::query::Misuse;
 
 /// What every answer says to a browser: nothing is loaded, framed, guessed, sent along or kept.
-const CAREFUL: [(HeaderName, &str); 7] = [
+const CAREFUL: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
 
 /// For how long a browser asks here by TLS alone; said over TLS, and nowhere else (RFC 6797, 7.2).
 const A_YEAR_OF_TLS: &str = "max-age=31536000";
+/// Has the page share no window with another site. Browsers heed it where a site is secure, and complain elsewhere.
+const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// A body and its content type.
 pub(super) fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
@@ -104,6 +105,9 @@ pub(super) fn careful(mut response: Response, over: Over) -> Response {
     if headers.contains_key(header::ETAG) {
         // It may be kept by whoever asked, and is asked for again each time.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    if over != Over::Plain {
+        headers.insert(OPENER, HeaderValue::from_static("same-origin"));
     }
     if over == Over::Tls {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(A_YEAR_OF_TLS));

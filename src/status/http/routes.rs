@@ -1,6 +1,5 @@
 //! The routes: a closed list, each answered from the published status.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +109,7 @@ fn read(context: &Context, asked: &Asked, status: &Arc<Status>) -> Response {
         Endpoint::Page => page(context, asked, status),
         Endpoint::Healthz => healthz(status, (context.shared.now)()),
         Endpoint::Readyz => readyz(status),
-        Endpoint::Metrics => metrics(context, status),
+        Endpoint::Metrics => context.scrape.answer(context, status),
         Endpoint::Export(format) => exports::answer(context, asked, status, format),
         Endpoint::Events if wants_stream(&asked.headers) => stream(context, asked, status),
         _ => context.documents.answer(asked, status),
@@ -148,18 +147,6 @@ fn readyz(status: &Status) -> Response {
         Some(_) => reply::text(StatusCode::OK, "ready"),
         None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the first pass is not done"),
     }
-}
-
-fn metrics(context: &Context, status: &Status) -> Response {
-    let now = (context.shared.now)();
-    let none = BTreeSet::new();
-    let revoked = status.exports.as_ref().map_or(&none, |exports| &exports.revoked);
-    context.shared.metrics.tokens_in_use(context.shared.desk.active_tokens(now, revoked));
-    let gate = &context.shared.gate;
-    context.shared.metrics.certificate(context.shared.tls.as_ref().map(|tls| tls.certificate()).as_ref());
-    context.shared.metrics.locked_out(gate.lockouts(context.now()).len(), gate.lockouts_so_far());
-    let text = context.shared.metrics.text(status.activity, now);
-    reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
 /// Events as a stream.

@@ -50,15 +50,7 @@ impl Server {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let metrics = Arc::new(Metrics::new());
         let stop = CancellationToken::new();
-        let shared = Shared {
-            status: receiver,
-            metrics: Arc::clone(&metrics),
-            visitors: Arc::default(),
-            gate: Arc::default(),
-            desk: Arc::default(),
-            tls: None,
-            now: noon,
-        };
+        let shared = Shared { metrics: Arc::clone(&metrics), ..shared(receiver) };
         let task = tokio::spawn(serve_within(listener.into(), shared, limits, stop.clone()));
         Self { address, status: sender, metrics, stop, task }
     }
@@ -412,9 +404,9 @@ async fn requests_are_counted_by_route_and_answer() {
     assert!(!text.contains("secret") && !text.contains("abc"));
 }
 
-/// What the routes know, without a socket before them.
-fn context(status: watch::Receiver<Arc<Status>>, streams: usize) -> Arc<Context> {
-    let shared = Shared {
+/// What the server reads, of a status alone.
+fn shared(status: watch::Receiver<Arc<Status>>) -> Shared {
+    Shared {
         status,
         metrics: Arc::default(),
         visitors: Arc::default(),
@@ -422,10 +414,12 @@ fn context(status: watch::Receiver<Arc<Status>>, streams: usize) -> Arc<Context>
         desk: Arc::default(),
         tls: None,
         now: noon,
-    };
-    let streams = Arc::new(Semaphore::new(streams));
-    let stop = CancellationToken::new();
-    Arc::new(Context { shared, sign_ins: Default::default(), documents: Default::default(), streams, stop })
+    }
+}
+
+/// What the routes know, without a socket before them.
+fn context(status: watch::Receiver<Arc<Status>>, streams: usize) -> Arc<Context> {
+    Context::of(shared(status), streams, CancellationToken::new())
 }
 
 #[tokio::test]
@@ -452,22 +446,8 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
     access.trusted_proxies = ["127.0.0.1/32".parse().unwrap(), "10.0.0.1/32".parse().unwrap()].into();
     let (_sender, status) = watch::channel(Arc::new(world.status()));
     let visitors = Arc::new(Visitors::default());
-    let shared = Shared {
-        status,
-        metrics: Arc::default(),
-        visitors: Arc::clone(&visitors),
-        gate: Arc::default(),
-        desk: Arc::default(),
-        tls: None,
-        now: noon,
-    };
-    let context = Arc::new(Context {
-        shared,
-        sign_ins: Default::default(),
-        documents: Default::default(),
-        streams: Arc::new(Semaphore::new(1)),
-        stop: CancellationToken::new(),
-    });
+    let shared = Shared { visitors: Arc::clone(&visitors), ..shared(status) };
+    let context = Context::of(shared, 1, CancellationToken::new());
     let service = TowerToHyperService::new(warp::service(routes::routes(context)));
     let mut seen = Vec::new();
     for (connected, client) in [("127.0.0.1", "198.51.100.7"), ("10.0.0.1", "198.51.100.7"), ("10.0.0.1", "192.0.2.77")]
@@ -483,128 +463,5 @@ async fn readers_behind_a_proxy_are_remembered_as_the_proxy_and_never_as_this_ho
 }
 
 mod fuzz;
+mod lists;
 mod sending;
-
-mod lists {
-    //! Lists of a healthy host, over real sockets.
-
-    use super::*;
-    use crate::desired::exports::Grant;
-    use crate::export::ExportFormat;
-    use crate::export::key::SecretKey;
-    use crate::export::token::{self, Claims};
-
-    /// A healthy host with a grant for its pool `eu`.
-    fn world() -> World {
-        let mut world = World::healthy(9);
-        let exports = &mut world.desired.as_mut().unwrap().exports;
-        exports.trusted_keys = vec![SecretKey::from_seed(&[7; 32]).public().to_string().parse().unwrap()];
-        let grant = Grant {
-            pools: ["eu".parse().unwrap()].into(),
-            formats: ExportFormat::ALL.into(),
-            allow: Default::default(),
-            max_ttl: Duration::from_secs(3600),
-            limit: None,
-            quota: None,
-        };
-        exports.grants.insert("crawler".to_owned(), grant);
-        world
-    }
-
-    fn token() -> String {
-        let claims = Claims {
-            aud: Default::default(),
-            jti: "one".to_owned(),
-            grant: "crawler".to_owned(),
-            iat: noon(),
-            nbf: noon(),
-            exp: noon() + jiff::SignedDuration::from_secs(60),
-            bind: Vec::new(),
-            formats: Vec::new(),
-            pools: Vec::new(),
-        };
-        token::issue(&SecretKey::from_seed(&[7; 32]), &claims).unwrap()
-    }
-
-    async fn list(server: &Server, path: &str) -> Answer {
-        let separator = if path.contains('?') { '&' } else { '?' };
-        server.ask("GET", &format!("/export/{path}{separator}token={}", token())).await
-    }
-
-    #[tokio::test]
-    async fn only_what_is_ready_is_listed_unless_all_is_asked_for() {
-        let mut world = world();
-        world.control("eu-1").circuit_established = false;
-        let server = Server::start(world.status(), TEST_LIMITS).await;
-        // Its pools listen on all addresses: where the client has come in is where it reaches the nodes.
-        let urls = |indices: &[u16]| -> String {
-            indices.iter().map(|index| format!("socks5h://127.0.0.1:{}\n", 30_000 + index)).collect()
-        };
-        assert_eq!(list(&server, "txt").await.body, urls(&[0, 2, 3, 4, 5]));
-        assert_eq!(list(&server, "txt?state=any").await.body, urls(&[0, 1, 2, 3, 4, 5]));
-        assert_eq!(list(&server, "txt?limit=2").await.body, urls(&[0, 2]));
-        let csv = list(&server, "csv?state=any").await;
-        assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8; header=present");
-        let row = csv.body.lines().nth(2).unwrap();
-        assert!(row.starts_with("eu,eu-1,socks5h://127.0.0.1:30001,127.0.0.1,30001,"), "{row}");
-        assert!(row.ends_with(",bootstrapping"), "{row}");
-    }
-
-    #[tokio::test]
-    async fn an_advertised_host_is_written_everywhere_it_can_be() {
-        let mut world = world();
-        world.desired.as_mut().unwrap().exports.advertise = Some("proxy.example.org".to_owned());
-        let server = Server::start(world.status(), TEST_LIMITS).await;
-        assert!(list(&server, "txt").await.body.starts_with("socks5h://proxy.example.org:30000\n"));
-        let refused = list(&server, "proxychains").await;
-        assert!(refused.status == 409 && refused.body.contains("takes no name"), "{refused:?}");
-        world.desired.as_mut().unwrap().exports.advertise = Some("2001:db8::7".to_owned());
-        server.status.send(Arc::new(world.status())).unwrap();
-        assert!(list(&server, "proxychains").await.body.contains("\nsocks5 2001:db8::7 30000\n"));
-        assert!(list(&server, "pac").await.body.contains("\"SOCKS5 [2001:db8::7]:30000\""));
-    }
-
-    #[tokio::test]
-    async fn a_daemon_that_has_just_started_says_so_instead_of_refusing() {
-        let server = Server::start(World::without_revision().status(), TEST_LIMITS).await;
-        let answer = list(&server, "txt").await;
-        assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (503, "5"));
-        server.status.send(Arc::new(world().status())).unwrap();
-        assert_eq!(list(&server, "txt").await.status, 200);
-    }
-
-    #[tokio::test]
-    async fn every_answer_is_a_documented_one() {
-        let server = Server::start(world().status(), TEST_LIMITS).await;
-        let schemas = crate::status::wire::schemas();
-        let schema = |name: &str| schemas.iter().find(|(other, _)| *other == name).unwrap().1.as_value().clone();
-        let fits = |name: &str, body: &str| {
-            let document = serde_json::from_str(body).unwrap();
-            jsonschema::validator_for(&schema(name)).unwrap().is_valid(&document)
-        };
-        assert!(fits("export.v1.schema.json", &list(&server, "json").await.body));
-        for path in ["/export/xml", "/export/json", "/export/json?token=x", "/export/json?token=x&token=y"] {
-            let answer = server.ask("GET", path).await;
-            assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
-            assert!(fits("problem.v1.schema.json", &answer.body), "{}", answer.body);
-        }
-        let text = server.metrics.text(Activity::Idle, noon());
-        for (result, count) in [("accepted", 1), ("missing", 1), ("invalid", 1), ("unanswered", 1), ("expired", 0)] {
-            let series = format!("auth_attempts_total{{result=\"{result}\"}} {count}\n");
-            assert!(text.contains(&series), "{series}{text}");
-        }
-    }
-
-    /// The firewall says it first; this is the second layer.
-    #[tokio::test]
-    async fn whom_nobody_has_named_gets_no_list_and_a_token_does_not_help() {
-        let (_sender, status) = watch::channel(Arc::new(world().status()));
-        let service = TowerToHyperService::new(warp::service(routes::routes(context(status, 1))));
-        let address = "203.0.113.9".parse().unwrap();
-        let peer = Peer { address, connected: address, reached: "192.0.2.10".parse().unwrap() };
-        let request = hyper::Request::builder().uri(format!("/export/txt?token={}", token())).extension(peer);
-        let response = service.call(request.body(String::new()).unwrap()).await.unwrap();
-        assert_eq!(response.status(), 403);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-    }
-}

@@ -53,9 +53,16 @@ pub(super) fn as_a_unit(wanted: &Wanted) -> io::Result<Child> {
         gid: getegid().as_raw(),
         environment: INHERITED.into_iter().filter_map(variable).collect(),
     };
-    // Where it fails it must not go on by itself, while another one is lit.
+    // Where it fails it must not go on by itself, while another one is lit; and it has nothing to say to whoever waits for
+    // the daemon to be ready.
     let mut command = Command::new("systemd-run");
-    command.args(starter.arguments(wanted)).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+    command
+        .env_remove("NOTIFY_SOCKET")
+        .args(starter.arguments(wanted))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
 }
 
 /// Starts it as a process of ours, which leaves our session by itself.

@@ -95,6 +95,7 @@ const PROGRAMS: &[&str] = &[
     "scp",
     "sed",
     "set",
+    "setpriv",
     "sha256sum",
     "sh",
     "sleep",
@@ -227,7 +228,7 @@ fn ours(words: &[String]) -> Option<Vec<String>> {
     let is_ours = |word: &String| word == "exitpool" || word.ends_with("/exitpool");
     let at = match words[0].as_str() {
         "sudo" | "runuser" => program_for_another_user(words),
-        "docker" | "kubectl" | "nsenter" | "podman" | "ssh" | "watch" => {
+        "docker" | "kubectl" | "nsenter" | "podman" | "setpriv" | "ssh" | "watch" => {
             // A container or an image may have that name as well: what is called has a verb behind it.
             let verbs = names();
             (1..words.len() - 1).find(|at| is_ours(&words[*at]) && verbs.contains(&words[at + 1]))?

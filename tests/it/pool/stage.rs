@@ -18,25 +18,38 @@ pub const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 /// How long the pool may take to follow: far more than it needs, since a test must not depend on the machine's speed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How many exits there are in each country.
+const USUAL_EXITS: [(&str, u8); 2] = [("us", 2), ("de", 2)];
+
 /// A stage that names its test and shows the daemon's log when the test fails.
 pub struct Host(Option<Stage>);
 
 impl Host {
     /// Sets a stage with clients in a namespace of their own, and starts the daemon; `None` where that cannot be.
     pub async fn start(prefix: &str, document: &str) -> Option<Self> {
-        let mut host = Self::set(prefix, document).await?;
+        Self::start_among(&USUAL_EXITS, prefix, document).await
+    }
+
+    /// The same among so many exits in each country.
+    pub async fn start_among(exits: &[(&str, u8)], prefix: &str, document: &str) -> Option<Self> {
+        let mut host = Self::set_among(exits, prefix, document).await?;
         host.start_daemon().unwrap();
         Some(host)
     }
 
     /// The same without the daemon.
     pub async fn set(prefix: &str, document: &str) -> Option<Self> {
+        Self::set_among(&USUAL_EXITS, prefix, document).await
+    }
+
+    /// The same among so many exits in each country.
+    pub async fn set_among(exits: &[(&str, u8)], prefix: &str, document: &str) -> Option<Self> {
         if let Err(reason) = Testnet::check() {
             skip(&reason.to_string());
             return None;
         }
-        let exits = [("us", 2), ("de", 2)].map(|(code, count)| (code.parse().unwrap(), count));
-        let spec = Spec { exits: exits.into(), ..Spec::usual(prefix, Peer::Namespace { addresses: 2 }) };
+        let exits = exits.iter().map(|(code, count)| (code.parse().unwrap(), *count)).collect();
+        let spec = Spec { exits, ..Spec::usual(prefix, Peer::Namespace { addresses: 2 }) };
         let directory = unique_directory(&format!("exitpool-{prefix}"));
         let stage = Stage::set_with(PathBuf::from(EXITPOOL), spec, &directory, document, |_| {}).await.unwrap();
         Some(Self(Some(stage)))

@@ -20,8 +20,8 @@ umount "$root/proc" "$root/sys" "$root/dev/pts"
 exec systemd-nspawn "$@" --boot --directory "$root"
 "#;
 
-/// How long a machine may take to power off.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a machine may take to power off: less than systemd waits for a process that does not end.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A booted machine; it is powered off when this value is dropped.
 pub struct Machine<'root> {
@@ -113,7 +113,9 @@ fn start(root: &Root) -> Child {
     let said = File::options().create(true).append(true).open(root.console()).unwrap();
     let mut nspawn = root.enter();
     nspawn.args(["unshare", "--mount", "sh", "-euc", NSPAWN, "nspawn"]).arg(root.place.path().join("merged"));
-    nspawn.args(["--quiet", "--register=no", "--keep-unit", "--private-network"]);
+    // The network namespace is the root's, and the machine may do there what a host may in its own.
+    nspawn.args(["--quiet", "--register=no", "--keep-unit", "--network-namespace-path=/proc/self/ns/net"]);
+    nspawn.arg("--capability=CAP_NET_ADMIN");
     // Nothing of the host's is written into the root, or the other way round.
     nspawn.args(["--link-journal=no", "--resolv-conf=off", "--timezone=off"]);
     nspawn.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap()

@@ -5,6 +5,7 @@ use crate::desired::{Country, Desired, ExitPolicy, Pool};
 use crate::observe::{Bootstrap, Control, Observation};
 use crate::plan::{Applied, Mandate};
 use crate::tor::layout::Layout;
+use crate::tor::options::EXIT_NODES;
 use crate::tor::options::RunningOptions;
 
 /// A pool's wish: its name, its size, its countries, and whether addresses or subnets have to differ.

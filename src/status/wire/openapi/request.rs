@@ -10,7 +10,7 @@ use crate::status::wire::query::Parameter;
 pub(super) fn parameters(endpoint: Endpoint) -> Value {
     let mut parameters: Vec<Value> = match endpoint {
         Endpoint::Export(_) => of_a_list(),
-        Endpoint::Page => vec![of_the_page()],
+        Endpoint::Page => of_the_page(),
         _ => Parameter::of(endpoint).iter().map(|parameter| parameter.described()).collect(),
     };
     if endpoint.statuses(Method::Get).contains(&"304") {
@@ -33,8 +33,14 @@ fn query(name: &str, schema: &Value, description: &str) -> Value {
     json!({"name": name, "in": "query", "required": false, "schema": schema, "description": description})
 }
 
-fn of_the_page() -> Value {
-    query("refresh", &json!({"type": "string"}), "How often the page asks again by itself; `off` for never.")
+/// What of the page a reader may ask for; what it does not understand, it passes over.
+fn of_the_page() -> Vec<Value> {
+    let text = json!({"type": "string"});
+    vec![
+        query("refresh", &text, "How often the page asks again by itself; `off` for never."),
+        query("pool", &text, "The pool that is shown alone; 404 says that there is none of that name."),
+        query("from", &text, "How many rows of the table of nodes are passed over."),
+    ]
 }
 
 /// What a request for a list may ask for.
