@@ -490,6 +490,7 @@ service() {
         say 'nothing is started, as --no-start says; later: systemctl enable --now exitpool'
     else
         switch_on exitpool.service
+        [ "$driver" = none ] || switch_on exitpool-guard.service
         is_booted || say 'no systemd is running here: nothing is started before the next boot'
         ! is_booted || start_or_restart
     fi
