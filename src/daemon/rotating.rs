@@ -6,6 +6,7 @@ use crate::desired::{Desired, InstanceName, NodeName, PoolName};
 use crate::error::chain;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Suspended};
+use crate::reconcile::budget::{self, SharedBudget};
 use crate::reconcile::memory::Memory;
 use crate::rotation::{Answer, Ended, Rotations};
 
@@ -42,9 +43,10 @@ impl Rotating {
     }
 
     /// Begins what is due, and tells the plan.
-    pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate) -> Mandate {
-        let suspended = mandate.suspended.clone();
-        self.rotations.begin(desired, |name| suspended.covers(name.pool()), Timestamp::now());
+    pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate, budget: &SharedBudget) -> Mandate {
+        let (suspended, now) = (mandate.suspended.clone(), Timestamp::now());
+        let may_begin = |name: &InstanceName| budget.lock().take(name, budget::OF_A_TOR, now);
+        self.rotations.begin(desired, |name| suspended.covers(name.pool()), may_begin, now);
         self.rotations.instruct(&mut mandate);
         mandate
     }
