@@ -21,6 +21,7 @@ use crate::desired::{self, Fingerprint, InstanceName};
 use crate::firewall::model::Guard;
 use crate::tor::options::digest::TorrcDigest;
 use crate::tor::options::{EXIT_NODES, RunningOptions};
+pub use crate::tor::relays::CircuitLimits;
 use crate::tor::relays::Relays;
 
 /// What is known about one object.

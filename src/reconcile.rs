@@ -4,6 +4,7 @@
 //! plan holds is what the status reports.
 
 pub mod backoff;
+pub mod budget;
 mod drains;
 pub mod history;
 pub mod memory;
@@ -25,6 +26,7 @@ use crate::tor::layout::Layout;
 use crate::tor::options::OptionChange;
 
 use backoff::Backoffs;
+use budget::SharedBudget;
 use drains::Drains;
 
 /// What a host is reconciled with.
@@ -54,6 +56,8 @@ pub struct Wellbeing {
     pub health: Health,
     /// How the latest probe through each of them went.
     pub probes: Probes,
+    /// The circuits that the host begins.
+    pub budget: SharedBudget,
     drains: Drains,
     /// The instances whose `torrc` was changed while they ran, until when nobody can tell whether they still serve.
     settling: BTreeMap<InstanceName, Timestamp>,
@@ -163,7 +167,8 @@ impl Reconciler {
 
     /// Judges the health of the instances; what follows from it is in the mandate then.
     fn examine(&mut self, desired: &Desired, observed: &Observed, now: Timestamp) {
-        let Wellbeing { health, probes, .. } = &mut self.wellbeing;
+        let Wellbeing { health, probes, budget, .. } = &mut self.wellbeing;
+        budget.lock().follow(observed, now);
         health.examine(&Examination { desired, observed, probes, now });
         self.heed(desired, now);
     }
@@ -212,9 +217,10 @@ impl Reconciler {
 
     /// When something has to be looked at again, though nothing may have happened.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
+        let Wellbeing { health, drains, settling, budget, .. } = &self.wellbeing;
         let settled = settling.values().filter(|until| **until > now).min().copied();
-        [self.backoffs.next(now), health.next(now), drains.next(now), settled].into_iter().flatten().min()
+        let circuits = budget.lock().next();
+        [self.backoffs.next(now), health.next(now), drains.next(now), settled, circuits].into_iter().flatten().min()
     }
 
     /// Says in a pass that it has put a change of the guard on trial: that is not done until it is kept.
@@ -250,10 +256,12 @@ impl Reconciler {
         let heals = desired.reconcile.self_heal == SelfHeal::On;
         let is_to_be_healed = |step: &Step| heals || !matches!(step.cause, Cause::Drift | Cause::Health);
         let due = |step: &&Step| is_to_be_healed(step) && self.backoffs.allows(step, now);
+        let begins = |step: &Step| self.wellbeing.budget.lock().lets(step, now);
         let steps = look.plan.steps.iter().filter(due).cloned().collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let stuck = self.wellbeing.health.stuck(now);
-        pacing::pace(steps, &look.observed, &stuck, cores * pacing::STARTING_PER_CORE)
+        let paced = pacing::pace(steps, &look.observed, &stuck, cores * pacing::STARTING_PER_CORE);
+        paced.into_iter().filter(begins).collect()
     }
 
     fn scope(&self, wish: &Wish<'_>) -> Scope {

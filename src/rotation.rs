@@ -172,8 +172,14 @@ impl Rotations {
         }
     }
 
-    /// Begins the rotations that are due; an instance that is `left_alone` has to wait.
-    pub fn begin(&mut self, desired: &Desired, left_alone: impl Fn(&InstanceName) -> bool, now: Timestamp) {
+    /// Begins the rotations that are due; an instance that is `left_alone` has to wait, and one that may begin no circuits.
+    pub fn begin(
+        &mut self,
+        desired: &Desired,
+        left_alone: impl Fn(&InstanceName) -> bool,
+        mut may_begin: impl FnMut(&InstanceName) -> bool,
+        now: Timestamp,
+    ) {
         let mut due: Vec<(bool, Timestamp, InstanceName)> = self
             .instances
             .iter()
@@ -185,6 +191,7 @@ impl Rotations {
         // Orders first, then whoever has waited longest.
         due.sort_unstable();
         due.truncate(MOST_AT_ONCE.saturating_sub(self.under_way()));
+        due.retain(|(.., name)| may_begin(name));
         self.changes += u64::from(!due.is_empty());
         for (.., name) in due {
             self.entry(&name, now).begin(now);

@@ -113,7 +113,7 @@ impl Testnet {
         Self::check()?;
         let patience = spec.deadline;
         let deadline = Instant::now() + patience;
-        let layout = Layout::new(&spec.exits)?;
+        let layout = Layout { consensus_params: spec.consensus_params, ..Layout::new(&spec.exits)? };
         let programs = Programs::find()?;
         let (estate, record) = Estate::claim(&spec.prefix, directory)?;
         let directory = &record.directory;

@@ -6,6 +6,7 @@ use crate::desired::{Desired, InstanceName, NodeName, PoolName};
 use crate::error::chain;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Suspended};
+use crate::reconcile::budget::{Occasion, SharedBudget};
 use crate::reconcile::memory::Memory;
 use crate::rotation::{Answer, Ended, Rotations};
 use crate::sys::clock;
@@ -43,9 +44,10 @@ impl Rotating {
     }
 
     /// Begins what is due, and tells the plan.
-    pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate) -> Mandate {
-        let suspended = mandate.suspended.clone();
-        self.rotations.begin(desired, |name| suspended.covers(name.pool()), clock::steady());
+    pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate, budget: &SharedBudget) -> Mandate {
+        let (suspended, now) = (mandate.suspended.clone(), clock::steady());
+        let may_begin = |name: &InstanceName| budget.lock().lets_begin(name, Occasion::Renewal, now);
+        self.rotations.begin(desired, |name| suspended.covers(name.pool()), may_begin, now);
         self.rotations.instruct(&mut mandate);
         mandate
     }

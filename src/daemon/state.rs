@@ -89,7 +89,8 @@ impl State {
         let trying = Trying::new(&settings.runtime_dir, wakeups);
         let rotating = Rotating::of(revisions.records.memory().clone());
         let probed = wakeups.clone();
-        let prober = Prober::new(move || probed.wake(wake::Cause::Probe));
+        let wellbeing = reconcile::Wellbeing::default();
+        let prober = Prober::new(move || probed.wake(wake::Cause::Probe), wellbeing.budget.probes());
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
         let addresses = addresses::of_this_host();
@@ -107,7 +108,7 @@ impl State {
             mandate: Default::default(),
             visitors: Default::default(),
             backoffs: Default::default(),
-            wellbeing: Default::default(),
+            wellbeing,
         };
         Self {
             revisions,
@@ -226,7 +227,8 @@ impl State {
         self.choose_firewall(desired.firewall.driver).await;
         self.resync(&desired);
         let mandate = self.revisions.records.orders().mandate(&revision);
-        self.reconciler.mandate = self.rotating.instruct(&desired, Mandate { on_trial, ..mandate });
+        self.reconciler.mandate =
+            self.rotating.instruct(&desired, Mandate { on_trial, ..mandate }, &self.reconciler.wellbeing.budget);
         self.reconciler.visitors = self.visitors.lately(Timestamp::now());
         self.set_terms(&desired);
         self.reconciler.wellbeing.probes = self.prober.probes();

@@ -22,6 +22,9 @@ const AT_ONCE: usize = 4;
 /// and all nodes of a host are one client to them.
 const GAP: Duration = Duration::from_millis(500);
 
+/// So long a node waits that may not be probed yet.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A node whose probe has failed is probed again after this, where that is sooner.
 const AGAIN_AFTER: Duration = Duration::from_secs(20);
 
@@ -49,17 +52,24 @@ struct Shared {
     /// Where one fails, another one is asked whether it does as well: the oldest of those that passed.
     witness: Notify,
     news: Box<dyn Fn() + Send + Sync>,
+    /// Whether an instance may be probed now.
+    may_begin: Box<dyn Fn(&InstanceName) -> bool + Send + Sync>,
 }
 
 impl Prober {
-    /// Makes a prober that probes nothing yet; `news` is told when a node has begun to fail, fails again, or is well again.
-    pub fn new(news: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Makes a prober that probes nothing yet; `news` is told when a node has begun to fail, fails again, or is well again,
+    /// and `may_begin` is asked before each probe, which builds a circuit.
+    pub fn new(
+        news: impl Fn() + Send + Sync + 'static,
+        may_begin: impl Fn(&InstanceName) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let shared = Shared {
             probes: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             gate: tokio::sync::Mutex::default(),
             witness: Notify::new(),
             news: Box::new(news),
+            may_begin: Box::new(may_begin),
         };
         Self { probe: None, running: BTreeMap::new(), shared: Arc::new(shared) }
     }
@@ -112,6 +122,9 @@ impl Shared {
         let gate = self.gate.lock().await;
         tokio::time::sleep(GAP).await;
         drop(gate);
+        while !(self.may_begin)(&target.name) {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
         let begun = Timestamp::now();
         let password = format!("{}-{}", target.name, begun.as_nanosecond());
         let outcome = ask(target.socks, probe, &password).await;

@@ -43,6 +43,10 @@ fn world(size: u16, exit: Option<u8>, renewals: u64) -> Observed {
     Observed { instances: (0..size).map(|index| (name(index), instance.clone())).collect(), ..Observed::default() }
 }
 
+fn anybody(_: &InstanceName) -> bool {
+    true
+}
+
 fn nobody(_: &InstanceName) -> bool {
     false
 }
@@ -59,7 +63,7 @@ fn a_rotation_counts_when_tor_has_done_it_and_the_exit_was_read() {
     let mut rotations = Rotations::default();
     rotations.follow(&desired, &world(1, Some(1), 4), at(0));
     assert_eq!(rotations.order(&name(0), at(0)), Answer::Begins);
-    rotations.begin(&desired, nobody, at(0));
+    rotations.begin(&desired, nobody, anybody, at(0));
     assert_eq!(rotations.order(&name(0), at(0)), Answer::UnderWay);
     let told = mandate(&rotations);
     assert_eq!(told.renew, BTreeMap::from([(name(0), 4)]));
@@ -85,10 +89,10 @@ fn tors_own_limit_is_kept_and_told() {
     // Somebody else has told tor.
     rotations.follow(&desired, &world(1, Some(1), 1), at(100));
     assert_eq!(rotations.order(&name(0), at(103)), Answer::Waits(Duration::from_secs(7)));
-    rotations.begin(&desired, nobody, at(103));
+    rotations.begin(&desired, nobody, anybody, at(103));
     assert!(mandate(&rotations).renew.is_empty());
     assert_eq!(rotations.next(&desired, at(103)), Some(at(110)));
-    rotations.begin(&desired, nobody, at(110));
+    rotations.begin(&desired, nobody, anybody, at(110));
     assert_eq!(mandate(&rotations).renew.len(), 1);
 }
 
@@ -98,7 +102,7 @@ fn a_rotation_without_an_exit_ends_uncounted() {
     let mut rotations = Rotations::default();
     assert_eq!(rotations.order(&name(0), at(0)), Answer::NotServing);
     rotations.follow(&desired, &world(1, Some(1), 0), at(0));
-    rotations.begin(&desired, nobody, at(0));
+    rotations.begin(&desired, nobody, anybody, at(0));
     assert_eq!(rotations.next(&desired, at(0)), Some(at(120)));
     assert_eq!(rotations.follow(&desired, &world(1, None, 1), at(119)), []);
     assert_eq!(rotations.follow(&desired, &world(1, None, 1), at(120)), [(name(0), Ended::Unread)]);
@@ -113,11 +117,11 @@ fn the_exit_that_is_left_is_looked_for_once_more() {
     for exit in [Some(1), None] {
         let mut rotations = rotations.clone();
         rotations.order(&name(0), at(0));
-        rotations.begin(&desired, nobody, at(0));
+        rotations.begin(&desired, nobody, anybody, at(0));
         assert!(mandate(&rotations).renew.is_empty());
         assert!(rotations.next(&desired, at(0)).unwrap() < at(1));
         rotations.follow(&desired, &world(1, exit, 0), at(1));
-        rotations.begin(&desired, nobody, at(1));
+        rotations.begin(&desired, nobody, anybody, at(1));
         let told = mandate(&rotations);
         assert_eq!((told.renew.len(), told.avoid[&name(0)].len()), (1, usize::from(exit.is_some())));
     }
@@ -131,7 +135,7 @@ fn nodes_of_a_pool_do_not_rotate_together() {
     rotations.follow(&desired, &world(SIZE, Some(1), 0), at(0));
     let mut most = 0;
     for minute in 0..60 {
-        rotations.begin(&desired, nobody, at(minute * 60));
+        rotations.begin(&desired, nobody, anybody, at(minute * 60));
         most = most.max(rotations.under_way());
         rotations.follow(&desired, &world(SIZE, Some(2), 1), at(minute * 60 + 30));
         for entry in rotations.instances.values_mut() {
@@ -140,7 +144,7 @@ fn nodes_of_a_pool_do_not_rotate_together() {
             entry.live.seen = Seen::Serving { exit, only: None, renewals: 0 };
         }
     }
-    rotations.begin(&desired, nobody, at(3_600));
+    rotations.begin(&desired, nobody, anybody, at(3_600));
     rotations.follow(&desired, &world(SIZE, Some(2), 1), at(3_630));
     let counts: Vec<u64> = (0..SIZE).map(|index| rotations.count(&name(index))).collect();
     assert!(counts.iter().all(|count| (1..=2).contains(count)), "{counts:?}");
@@ -156,7 +160,7 @@ fn an_order_for_all_is_paced() {
     let of = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
     assert_eq!((of(Answer::Begins), of(Answer::Queued)), (MOST_AT_ONCE, 40 - MOST_AT_ONCE));
     for round in 1..=3 {
-        rotations.begin(&desired, nobody, at(round * 20));
+        rotations.begin(&desired, nobody, anybody, at(round * 20));
         assert!(mandate(&rotations).renew.len() <= MOST_AT_ONCE);
         // In this world whoever waits uses new circuits as well.
         rotations.follow(&desired, &world(40, Some(2), 1), at(round * 20));
@@ -180,7 +184,7 @@ fn a_restart_keeps_the_schedule_and_spreads_what_became_due_meanwhile() {
 
     let mut late = recall();
     late.follow(&desired, &world(8, Some(1), 0), at(86_400));
-    late.begin(&desired, nobody, at(86_400));
+    late.begin(&desired, nobody, anybody, at(86_400));
     assert!(mandate(&late).renew.is_empty(), "all at once");
     assert!(late.next(&desired, at(86_400)).unwrap() < at(86_400 + 3_600));
 }
@@ -190,10 +194,10 @@ fn who_is_left_alone_or_wanted_no_more_does_not_rotate() {
     let mut rotations = Rotations::default();
     let both = desired(2, Some(HOUR));
     rotations.follow(&both, &world(2, Some(1), 0), at(0));
-    rotations.begin(&both, |_| true, at(7_200));
+    rotations.begin(&both, |_| true, anybody, at(7_200));
     assert!(mandate(&rotations).renew.is_empty());
     let one = desired(1, Some(HOUR));
     rotations.follow(&one, &world(2, Some(1), 0), at(7_200));
-    rotations.begin(&one, nobody, at(7_200));
+    rotations.begin(&one, nobody, anybody, at(7_200));
     assert_eq!(mandate(&rotations).renew.into_keys().collect::<Vec<_>>(), [name(0)]);
 }

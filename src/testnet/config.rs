@@ -145,8 +145,12 @@ ServerDNSDetectHijacking 0
         let guards: Vec<_> = guards.map(|guard| guard.address.to_string()).collect();
         let guards = guards.join(",");
         let bandwidths = quoted(&self.directory.join(BANDWIDTHS));
+        let params = match self.layout.consensus_params.as_slice() {
+            [] => String::new(),
+            params => format!("ConsensusParams {}\n", params.join(" ")),
+        };
         format!(
-            "{NO_EXIT}\
+            "{NO_EXIT}{params}\
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 DirPort {address}:{DIR_PORT}

@@ -63,6 +63,8 @@ pub struct Layout {
     pub members: Vec<Member>,
     /// Which addresses are in which country.
     pub ranges: Vec<Range>,
+    /// What the authorities vote for beside relays.
+    pub consensus_params: Vec<String>,
 }
 
 impl Layout {
@@ -80,7 +82,7 @@ impl Layout {
             members.extend(row(&country.to_string(), Role::Exit(*country), octet, *count));
             ranges.push(range(octet, &country.to_string()));
         }
-        Ok(Self { members, ranges })
+        Ok(Self { members, ranges, consensus_params: Vec::new() })
     }
 
     /// Where the echo server listens: an address that no relay has.

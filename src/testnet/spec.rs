@@ -20,6 +20,8 @@ pub struct Spec {
     pub exits: BTreeMap<Country, u8>,
     /// Where clients are.
     pub peer: Peer,
+    /// What the authorities vote for beside relays, as in `DoSCircuitCreationBurst=60`; tor's manual has it as `ConsensusParams`.
+    pub consensus_params: Vec<String>,
     /// How long it may take until clients can use it.
     pub deadline: Duration,
 }
@@ -85,7 +87,7 @@ impl Spec {
     /// Takes the usual exits and deadline: us 3, de 3, nl 2, fr 1; two minutes.
     pub fn usual(prefix: &str, peer: Peer) -> Self {
         let exits = USUAL_EXITS.iter().filter_map(|(code, count)| Some((code.parse().ok()?, *count))).collect();
-        Self { prefix: prefix.to_owned(), exits, peer, deadline: USUAL_DEADLINE }
+        Self { prefix: prefix.to_owned(), exits, peer, consensus_params: Vec::new(), deadline: USUAL_DEADLINE }
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::files::{instances_in, remove_file};
+use super::relays::CircuitLimits;
 use super::{InstanceName, TorError};
 
 /// tor's file of the consensus.
@@ -26,6 +27,9 @@ const CACHE: [&str; 4] = [CERTIFICATES, "cached-microdescs", "cached-microdescs.
 
 /// The head of a consensus, with its times, is no longer than this.
 const HEAD_BYTES: u64 = 4 << 10;
+
+/// The parameters of a consensus stand in its first so many bytes.
+const PARAMS_BYTES: u64 = 64 << 10;
 
 /// How a consensus and a certificate begin, and how both end; another end means that something was cut off.
 const BEGINNING: &str = "network-status-version 3 microdesc";
@@ -65,6 +69,13 @@ pub fn seed(
         copy_atomically(&directory(&sibling).join(file), &state.join(file))?;
     }
     Ok(Some(sibling))
+}
+
+/// How fast a guard relay lets one client begin circuits, as the consensus of a DataDirectory says.
+pub fn circuit_limits(state: &Path) -> Option<CircuitLimits> {
+    let mut head = Vec::new();
+    File::open(state.join(CONSENSUS)).ok()?.take(PARAMS_BYTES).read_to_end(&mut head).ok()?;
+    CircuitLimits::parse(&String::from_utf8_lossy(&head))
 }
 
 /// Removes the directory cache of a DataDirectory; its guards and keys stay.

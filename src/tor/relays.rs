@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -18,6 +19,9 @@ use crate::desired::{Country, ExitPolicy, Fingerprint};
 pub struct Relays {
     /// When the consensus became valid, as written in it; tells one consensus from the next.
     pub valid_after: String,
+    /// How fast a guard relay lets one client begin circuits; `None` where the consensus does not limit that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_limits: Option<CircuitLimits>,
     /// The exits, by identity.
     exits: BTreeMap<Fingerprint, Exit>,
     /// What was chosen among them before.
@@ -45,6 +49,56 @@ pub struct Exit {
     pub country: Option<Country>,
     /// Its weight in the consensus, in kilobytes a second.
     pub bandwidth: u64,
+}
+
+/// How often a tor begins a circuit to learn how long that takes, at the most.
+const LEARNS_EVERY_SECONDS: u32 = 10;
+
+/// How fast a guard relay lets one client begin circuits, before it refuses all of them for an hour or two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitLimits {
+    /// A client with fewer connections than this is not limited (`DoSCircuitCreationMinConnections`).
+    pub connections: u32,
+    /// So many circuits at once (`DoSCircuitCreationBurst`).
+    pub burst: u32,
+    /// And so many more each second (`DoSCircuitCreationRate`).
+    pub rate: u32,
+}
+
+impl CircuitLimits {
+    /// Reads the line `params` of a consensus; `None` where it does not switch the limit on. What it leaves out is tor's
+    /// default (`DoSCircuitCreation…` in tor's manual).
+    pub fn parse(consensus: &str) -> Option<Self> {
+        let line = consensus.lines().find_map(|line| line.strip_prefix("params "))?;
+        let params: BTreeMap<&str, u32> = line
+            .split(' ')
+            .filter_map(|word| word.split_once('='))
+            .filter_map(|(key, it)| Some((key, it.parse().ok()?)))
+            .collect();
+        let param =
+            |name: &str, default| params.get(format!("DoSCircuitCreation{name}").as_str()).copied().unwrap_or(default);
+        (param("Enabled", 0) == 1).then(|| Self {
+            connections: param("MinConnections", 3),
+            burst: param("Burst", 90).max(1),
+            rate: param("Rate", 3).max(1),
+        })
+    }
+
+    /// Within this a client may begin as many circuits as at once, for ever.
+    pub fn window(self) -> Duration {
+        Duration::from_secs(u64::from(self.burst.div_ceil(self.rate)))
+    }
+
+    /// How many circuits a host may begin by itself in that time at a guard relay that so many of its tors use.
+    ///
+    /// A fifth is left to what consumers do. And a tor that has not learnt yet how long circuits take to build begins one
+    /// every ten seconds by itself (`cbttestfreq` in tor's path-spec, 2.4.2).
+    pub fn share(self, tors: u32) -> u32 {
+        let window = u32::try_from(self.window().as_secs()).unwrap_or(u32::MAX);
+        let learning = tors.saturating_mul(window / LEARNS_EVERY_SECONDS);
+        (self.burst - self.burst / 5).saturating_sub(learning)
+    }
 }
 
 /// An exit as `GETINFO ns/all` lists it, before its country is known.
@@ -122,7 +176,7 @@ impl Relays {
 
     /// The exits of the consensus of a time.
     pub fn new(valid_after: String, exits: BTreeMap<Fingerprint, Exit>) -> Self {
-        Self { valid_after, exits, chosen: Chosen::default() }
+        Self { valid_after, circuit_limits: None, exits, chosen: Chosen::default() }
     }
 
     /// The exits, by identity.

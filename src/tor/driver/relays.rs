@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::relays::{Relays, parse};
+use super::super::cache;
+use super::super::relays::{CircuitLimits, Relays, parse};
 use super::{Session, TorDriver};
 use crate::error::chain;
 use crate::observe::Observation;
@@ -48,7 +49,18 @@ async fn read(driver: &TorDriver, session: &Session, valid_after: String) -> Res
     let unplaced = listed.iter().filter(|exit| !countries.contains_key(&IpAddr::V4(exit.ipv4)));
     let ipv6 = unplaced.filter_map(|exit| exit.ipv6.map(IpAddr::V6)).collect();
     countries.extend(find(driver, ipv6).await?);
-    Ok(Relays::assemble(valid_after, listed, &countries))
+    let mut relays = Relays::assemble(valid_after, listed, &countries);
+    relays.circuit_limits = circuit_limits(driver, session);
+    Ok(relays)
+}
+
+/// How fast guard relays let one client begin circuits: no question over the control socket answers that, so it is read
+/// from the instance's copy of the consensus.
+fn circuit_limits(driver: &TorDriver, session: &Session) -> Option<CircuitLimits> {
+    let sessions = driver.sessions();
+    let is_this = |held: &Arc<Session>| held.watched.process == session.watched.process;
+    let (name, _) = sessions.iter().find(|(_, held)| is_this(held))?;
+    cache::circuit_limits(&driver.paths(name).state)
 }
 
 /// Finds the countries of addresses without holding up the runtime.

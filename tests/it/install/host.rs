@@ -19,7 +19,13 @@ fn a_host_has_after_uninstalling_what_it_had_before() {
     refuses_what_cannot_work(&root);
     let options = "--pool-size 3 --countries de,us --set EXITPOOL_LISTEN=127.0.0.1:8081";
     let would = said(&install(&root, &format!("{options} --dry-run")), 0);
-    for step in ["install /usr/bin/exitpool", "make the user exitpool", "enable exitpool.service", "enable exitpool-guard.service", "manual pages"] {
+    for step in [
+        "install /usr/bin/exitpool",
+        "make the user exitpool",
+        "enable exitpool.service",
+        "enable exitpool-guard.service",
+        "manual pages",
+    ] {
         assert!(would.lines().any(|line| line.starts_with("  would ") && line.contains(step)), "{step}: {would}");
     }
     assert_eq!(changed(&before, &root), Vec::<String>::new(), "a dry run changes nothing");

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use exitpool::daemon::socket::Report;
+use exitpool::testnet::Spec;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use super::rotate::asked;
-use super::stage::{Host, document, nodes, pool, reachable, ready};
+use super::stage::{Host, document, network_of, nodes, pool, reachable, ready};
 
 /// The warnings of a reason.
 fn warnings(report: &Report, reason: &str) -> Vec<Value> {
@@ -97,5 +101,45 @@ async fn the_guard_relays_of_each_node_are_known_and_a_crowd_at_one_is_warned_of
     host.kill_daemon().await;
     host.start_daemon().unwrap();
     host.sees("the guard relays of all nodes", all_known).await;
+    host.strike().await;
+}
+
+/// How many circuits a guard relay has refused, as it says in its log when it is asked to.
+async fn refused_circuits(host: &Host, relay: &str) -> u64 {
+    let directory = host.network().directory();
+    let mut stream = UnixStream::connect(directory.join(relay).join("control")).await.unwrap();
+    stream.write_all(b"AUTHENTICATE\r\nSIGNAL HEARTBEAT\r\nQUIT\r\n").await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said.matches("250 OK").count(), 2, "{said}");
+    let log = std::fs::read_to_string(directory.join(format!("{relay}.log"))).unwrap();
+    let line =
+        log.lines().rfind(|line| line.contains("DoS mitigation since startup")).unwrap_or_else(|| panic!("{log}"));
+    let before = line.split(" circuits rejected").next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// A guard relay that refuses one client's circuits goes on to do so for an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_guard_relay_is_asked_for_more_circuits_than_it_gives_to_one_client() {
+    let limits = ["Enabled=1", "MinConnections=2", "Burst=60", "Rate=2"].map(|it| format!("DoSCircuitCreation{it}"));
+    let network = Spec { consensus_params: limits.into(), ..network_of(&[("us", 3)], "wpace") };
+    let one = pool("us", 1, "us", 30_000);
+    let Some(mut host) = Host::start_in(network, &document(&one)).await else { return };
+    host.converged(1).await;
+    let relay = std::fs::read_to_string(host.network().directory().join("guard1/fingerprint")).unwrap();
+    let entry = format!(", torrc: {{EntryNodes: ${}}}}}", relay.split_whitespace().nth(1).unwrap());
+    host.commits(&document(&(one + &pool("eu", 6, "us", 30_010).replace('}', &entry)))).await;
+    let all_enter_there = |report: &Report| {
+        let enters = |node: &Value| node["instance"]["guard_relays"].as_array().is_some_and(|it| !it.is_empty());
+        ready(report) == 7 && report.converged && nodes(report).values().all(enters)
+    };
+    host.sees("seven nodes whose guard relays are known", all_enter_there).await;
+
+    // Six tors have just begun six circuits each and more, and sixty at once are too many: they wait for their turns.
+    let begun = Instant::now();
+    let (code, told, error) = asked(&host, "rotate", &["eu", "--wait", "150s"]).await;
+    assert_eq!((refused_circuits(&host, "guard1").await, code, error.as_str()), (0, 0, ""), "{told}");
+    assert!(begun.elapsed() > Duration::from_secs(20), "nobody has waited");
     host.strike().await;
 }

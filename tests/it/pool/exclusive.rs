@@ -9,7 +9,7 @@ use exitpool::testnet::Exit;
 use rustix::process::Signal;
 
 use super::rotate::asked;
-use super::stage::{Host, document, nodes, pids, pool, reachable, ready};
+use super::stage::{Host, document, network_of, nodes, pids, pool, reachable, ready};
 
 const WISHED: u16 = 20;
 
@@ -40,7 +40,7 @@ fn has_settled(report: &Report, expected: usize, sentence: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_distinct_exits_than_exist_are_refused_by_number_and_the_rest_is_served() {
     let Some(mut host) =
-        Host::start_among(&[("us", 4), ("de", 4)], "wown", &distinct("us, de", "distinct: true")).await
+        Host::start_in(network_of(&[("us", 4), ("de", 4)], "wown"), &distinct("us, de", "distinct: true")).await
     else {
         return;
     };
@@ -100,7 +100,7 @@ fn exit_named(host: &Host, fingerprint: &str) -> Exit {
 async fn an_exit_that_fails_is_left_alone_and_its_node_given_another() {
     let probed = "health: {restart_after: 6, probe: {url: 'http://10.3.0.1/', every: 3s, timeout: 3s}}\n";
     let document = sized(2, "us", "distinct: true") + probed;
-    let Some(mut host) = Host::start_among(&[("us", 3)], "wfail", &document).await else { return };
+    let Some(mut host) = Host::start_in(network_of(&[("us", 3)], "wfail"), &document).await else { return };
     let known = |report: &Report| ["eu-0", "eu-1"].iter().all(|node| !exit_of(report, node).is_empty());
     let report = host.sees("two nodes whose probes have shown their exits", known).await;
     let (before, other) = (exit_of(&report, "eu-0"), exit_of(&report, "eu-1"));

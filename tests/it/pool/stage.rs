@@ -18,8 +18,16 @@ pub const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 /// How long the pool may take to follow: far more than it needs, since a test must not depend on the machine's speed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How many exits there are in each country.
-const USUAL_EXITS: [(&str, u8); 2] = [("us", 2), ("de", 2)];
+/// A network with two American and two German exits.
+fn network(prefix: &str) -> Spec {
+    network_of(&[("us", 2), ("de", 2)], prefix)
+}
+
+/// A network with so many exits in each country.
+pub fn network_of(exits: &[(&str, u8)], prefix: &str) -> Spec {
+    let exits = exits.iter().map(|(code, count)| (code.parse().unwrap(), *count)).collect();
+    Spec { exits, ..Spec::usual(prefix, Peer::Namespace { addresses: 2 }) }
+}
 
 /// A stage that names its test and shows the daemon's log when the test fails.
 pub struct Host(Option<Stage>);
@@ -27,31 +35,28 @@ pub struct Host(Option<Stage>);
 impl Host {
     /// Sets a stage with clients in a namespace of their own, and starts the daemon; `None` where that cannot be.
     pub async fn start(prefix: &str, document: &str) -> Option<Self> {
-        Self::start_among(&USUAL_EXITS, prefix, document).await
+        Self::start_in(network(prefix), document).await
     }
 
-    /// The same among so many exits in each country.
-    pub async fn start_among(exits: &[(&str, u8)], prefix: &str, document: &str) -> Option<Self> {
-        let mut host = Self::set_among(exits, prefix, document).await?;
+    /// The same in another network.
+    pub async fn start_in(network: Spec, document: &str) -> Option<Self> {
+        let mut host = Self::set_in(network, document).await?;
         host.start_daemon().unwrap();
         Some(host)
     }
 
     /// The same without the daemon.
     pub async fn set(prefix: &str, document: &str) -> Option<Self> {
-        Self::set_among(&USUAL_EXITS, prefix, document).await
+        Self::set_in(network(prefix), document).await
     }
 
-    /// The same among so many exits in each country.
-    pub async fn set_among(exits: &[(&str, u8)], prefix: &str, document: &str) -> Option<Self> {
+    async fn set_in(network: Spec, document: &str) -> Option<Self> {
         if let Err(reason) = Testnet::check() {
             skip(&reason.to_string());
             return None;
         }
-        let exits = exits.iter().map(|(code, count)| (code.parse().unwrap(), *count)).collect();
-        let spec = Spec { exits, ..Spec::usual(prefix, Peer::Namespace { addresses: 2 }) };
-        let directory = unique_directory(&format!("exitpool-{prefix}"));
-        let stage = Stage::set_with(PathBuf::from(EXITPOOL), spec, &directory, document, |_| {}).await.unwrap();
+        let directory = unique_directory(&format!("exitpool-{}", network.prefix));
+        let stage = Stage::set_with(PathBuf::from(EXITPOOL), network, &directory, document, |_| {}).await.unwrap();
         Some(Self(Some(stage)))
     }
 
