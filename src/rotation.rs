@@ -25,7 +25,6 @@ use crate::desired::{Desired, Fingerprint, InstanceName, PoolName};
 use crate::observe::{Control, Observed, ObservedExit};
 use crate::plan::Mandate;
 use crate::plan::draw::draw;
-use crate::tor::options::EXIT_NODES;
 
 /// tor uses new circuits at most so often (`MAX_SIGNEWNYM_RATE` in its source); what comes earlier it puts off.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
@@ -345,11 +344,7 @@ impl Entry {
         if let Some(under_way) = &mut self.live.under_way {
             under_way.renewals = under_way.renewals.min(renewals);
         }
-        let only = match control.options.values(EXIT_NODES) {
-            [only] => only.parse().ok(),
-            _ => None,
-        };
-        self.live.seen = Seen::Serving { exit: control.exit.clone(), only, renewals };
+        self.live.seen = Seen::Serving { exit: control.exit.clone(), only: control.only_exit(), renewals };
         match (&mut self.last, &control.exit) {
             (Some(last), Some(ObservedExit { fingerprint, confirmed: true })) if last.to == *fingerprint => {
                 !std::mem::replace(&mut last.confirmed, true)

@@ -14,7 +14,7 @@ use crate::status::Status;
 /// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// For so long a text stands for the next one, if nothing but scrapes was counted meanwhile.
-const MOMENT: Duration = Duration::from_millis(50);
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// What was written last.
 #[derive(Debug, Default)]

@@ -44,7 +44,7 @@ async fn a_pool_that_moves_keeps_its_nodes_its_guard_relays_and_its_trail() {
     // As an operator moves a host: tor writes its guards down when it ends.
     host.stop_daemon().await;
     let runtime = host.runtime_dir();
-    host.sh(&format!("kill $(cat {}/instances/*/pid)", runtime.display())).await;
+    host.sh(&format!("kill -INT $(cat {}/instances/*/pid)", runtime.display())).await;
     tors_have_ended(&state);
     let guards = written(&state);
     assert!(guards.len() == 2 && guards.values().all(|all| all.len() > 1), "{guards:?}");
