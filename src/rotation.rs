@@ -14,6 +14,8 @@
 //! - Nodes of one pool do not rotate together: the first time is spread over the whole period, the later ones over a
 //!   fifth of it. What became due while no daemon ran is spread anew.
 
+mod ended;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use crate::desired::{Desired, Fingerprint, InstanceName, PoolName};
 use crate::observe::{Control, Observed, ObservedExit};
 use crate::plan::Mandate;
 use crate::plan::draw::draw;
+
+pub use ended::{Ended, Rotation};
 
 /// tor uses new circuits at most so often (`MAX_SIGNEWNYM_RATE` in its source); what comes earlier it puts off.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
@@ -111,30 +115,6 @@ struct UnderWay {
     from: Option<Fingerprint>,
     /// How often it had used new circuits before.
     renewals: u64,
-}
-
-/// A rotation that has ended well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
-    /// When its new exit was read.
-    pub at: Timestamp,
-    /// The exit before, where it was known.
-    pub from: Option<Fingerprint>,
-    /// The exit of new connections.
-    pub to: Fingerprint,
-    /// Whether a connection was seen to use it; otherwise it is the newest idle circuit's, a good guess.
-    pub confirmed: bool,
-}
-
-/// How a rotation has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// New connections leave from another exit.
-    Elsewhere,
-    /// They leave from the same one: no other could be had.
-    AtTheSame,
-    /// No exit could be read in time.
-    Unread,
 }
 
 /// What becomes of an order.

@@ -38,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
     // Which revision is in force, and what operators have said.
     ("rollout", &["desired", "observe", "plan"]),
     // When instances rotate, and how far each has come.
-    ("rotation", &["desired", "observe", "plan", "tor::options"]),
+    ("rotation", &["desired", "observe", "plan"]),
     // The kernel's table of listening sockets, for the snapshot.
     ("observe::listeners", &["observe"]),
     // Those that touch one outside system each.
