@@ -20,8 +20,7 @@ setup-bench:
 
 setup-test:
 	@scripts/setup.sh test
-	@scripts/schemathesis.sh
-	@scripts/deploy-tools.sh
+	@scripts/python-tools.sh schemathesis deploy paseto
 	@scripts/debian-root.sh
 
 run: setup

@@ -53,7 +53,7 @@ for command in "${commands[@]}"; do
 done
 [ -r /usr/share/tor/geoip ] || missing+=(tor-geoipdb)
 [ "${1:-run}" != test ] || [ -e /usr/lib/lighttpd/mod_openssl.so ] || missing+=(lighttpd-mod-openssl)
-# Debian's interpreter makes no environments without it; scripts/schemathesis.sh needs one.
+# Debian's interpreter makes no environments without it; scripts/python-tools.sh needs some.
 [ "${1:-run}" != test ] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ "${1:-run}" = test ]; then
     # Neither is a command.

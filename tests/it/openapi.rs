@@ -1,7 +1,7 @@
 //! The server is what its description says: schemathesis makes requests from `/openapi.json`, good ones and bad ones, and
 //! checks every answer by it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use exitpool::desired::exports::Grant;
@@ -12,23 +12,12 @@ use tokio::process::Command;
 
 use super::page::Served;
 use super::page::world::{World, noon};
-use crate::support::skip;
+use crate::support::python_tool;
 
 /// The longest that all requests may take; they take some tens of seconds.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// How many requests are made up for each route and phase, at most.
 const EXAMPLES: &str = "10";
-
-/// Finds schemathesis, where scripts/schemathesis.sh has put it.
-fn schemathesis() -> Option<PathBuf> {
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let found = target.parent().unwrap().join("schemathesis/bin/schemathesis");
-    if found.exists() {
-        return Some(found);
-    }
-    skip("there is no schemathesis (scripts/schemathesis.sh installs it)");
-    None
-}
 
 /// A host that hands out lists, with a token for all of them.
 fn exporting() -> (World, String) {
@@ -62,7 +51,7 @@ fn exporting() -> (World, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_described_whatever_is_asked() {
-    let Some(program) = schemathesis() else { return };
+    let Some(program) = python_tool("schemathesis", "schemathesis") else { return };
     let (world, token) = exporting();
     let served = Served::at("127.0.0.1:0", world.status()).await;
     let directory = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +18,18 @@ pub use super::committed::generated;
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "skipped in CI: {reason}");
     eprintln!("skipped: {reason}");
+}
+
+/// Finds a program of a tool that scripts/python-tools.sh has installed, by the name of its directory in tests/; says where
+/// it is not there.
+pub fn python_tool(name: &str, program: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let found = target.join("python").join(name).join("bin").join(program);
+    if found.exists() {
+        return Some(found);
+    }
+    skip(&format!("there is no {}: scripts/python-tools.sh {name}", found.display()));
+    None
 }
 
 /// Whether a program is in the path, or where administrators' programs are.

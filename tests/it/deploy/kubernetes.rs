@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{root, shipped};
 use crate::remotes::host::{Host, document, pids};
-use crate::support::skip;
+use crate::support::python_tool;
 
 /// What kustomize makes of a directory.
 struct Built {
@@ -23,12 +23,7 @@ struct Built {
 
 /// Builds a kustomization; `None` where kustomize is not there.
 fn build(directory: &Path) -> Option<Built> {
-    let target = Path::new(env!("CARGO_BIN_EXE_exitpool")).parent().unwrap();
-    let python = target.parent().unwrap().join("deploy-tools/bin/python");
-    if !python.exists() {
-        skip("there is no kustomize (scripts/deploy-tools.sh installs it)");
-        return None;
-    }
+    let python = python_tool("deploy", "python")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/kustomize.py");
     let output = Command::new(python).arg(script).arg(directory).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

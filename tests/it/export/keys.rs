@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use pasetors::Public;
@@ -13,6 +14,7 @@ use pasetors::version4::V4;
 use serde_json::Value;
 
 use super::consumer::{Desk, Ran, changed, id, token};
+use crate::support::python_tool;
 
 #[test]
 fn a_key_is_made_once_and_nobody_else_can_read_it() {
@@ -103,6 +105,41 @@ fn a_second_implementation_verifies_what_is_issued_and_issues_what_is_verified()
     assert_eq!(token(&["verify", &signed.unwrap(), "--public", &desk.at("key.pub")]).code, 0);
 }
 
+/// pyseto, which shares no line with what is used here, and reads the key as it stands in the desired state.
+#[test]
+fn an_implementation_in_another_language_verifies_what_is_issued_and_issues_what_is_verified() {
+    let Some(python) = python_tool("paseto", "python") else { return };
+    let tokens = |verb: &str, key: &str, said: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/paseto/tokens.py");
+        let mut child = Command::new(&python)
+            .arg(script)
+            .args([verb, key])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(said.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    };
+    let desk = Desk::new();
+    let (public, other) = (desk.keygen("key"), desk.keygen("other"));
+    let text = desk.issue("key", "crawler", &["--not-before", "0s"]);
+    let said = tokens("verify", &public, &text).unwrap();
+    let read: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&read["payload"]["grant"], &read["payload"]["aud"]), (&"crawler".into(), &"exitpool-export".into()));
+    assert_eq!(read["payload"]["jti"], id(&text));
+    for (key, text) in [(&other, text.clone()), (&public, changed(&text, 40))] {
+        let refused = tokens("verify", key, &text).unwrap_err();
+        assert!(refused.starts_with("not valid"), "{refused}");
+    }
+    let signed = tokens("sign", &desk.at("key"), &said).unwrap();
+    assert_eq!(token(&["verify", &signed, "--public", &desk.at("key.pub")]).code, 0);
+    assert_eq!(token(&["verify", &signed, "--public", &desk.at("other.pub")]).code, 1);
+}
+
 #[test]
 fn a_token_out_of_its_time_is_signed_and_not_valid() {
     let desk = Desk::new();
@@ -177,7 +214,7 @@ fn the_commands_of_the_page_work() {
     let (commands, _) = rest.split_once("```").unwrap();
     assert!(commands.contains("token issue") && commands.contains("token inspect"), "{commands}");
     let directory = tempfile::tempdir().unwrap();
-    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_exitpool")).parent().unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_exitpool")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
     command.args(["-euc", commands]).current_dir(&directory).env("PATH", path);
