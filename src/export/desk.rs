@@ -63,6 +63,9 @@ impl Desk {
     /// Remembers a token that was good.
     pub fn accepted(&self, claims: &Claims) {
         let mut seen = self.seen();
+        if seen.tokens.get(&claims.jti) == Some(&claims.exp) {
+            return;
+        }
         seen.tokens.insert(claims.jti.clone(), claims.exp);
         if seen.tokens.len() > MOST_TOKENS
             && let Some(first) = seen.tokens.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| id.clone())

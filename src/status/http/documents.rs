@@ -42,7 +42,7 @@ impl Documents {
         let client = if asked.endpoint == Endpoint::Status { asked.peer.address.to_string() } else { String::new() };
         let key = (asked.endpoint, format!("{client}?{}", asked.query));
         let make = || make(asked, status);
-        let made = if asked.query.len() <= LONGEST_KEPT { self.0.find(status, key, make) } else { make() };
+        let made = if asked.query.len() <= LONGEST_KEPT { self.0.find(status, key, |_| make()) } else { make() };
         match made {
             Ok(content) => varying(asked.endpoint, content.response(StatusCode::OK)),
             Err(Refused::Misused(misuses)) => reply::misused(&misuses),

@@ -142,13 +142,13 @@ impl Request<'_> {
         let peer = &self.asked.peer;
         let wish = Wish {
             format: self.format,
-            query: query.clone(),
+            query,
             pools: permit.pools.clone(),
             limit: permit.limit,
             reached: peer.reached,
             is_behind_a_proxy: peer.is_behind_a_proxy(),
         };
-        self.context.lists.find(self.status, wish, || self.written(exports, permit, &query))
+        self.context.lists.find(self.status, wish, |wish| self.written(exports, permit, &wish.query))
     }
 
     fn written(&self, exports: &Exports, permit: &Permit, query: &Query) -> Result<Listed, Refusal> {

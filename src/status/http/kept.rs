@@ -27,7 +27,7 @@ impl<K, V> Default for Kept<K, V> {
 
 impl<K: Eq + Hash, V: Clone> Kept<K, V> {
     /// Finds a thing, or makes it. Whoever asks for the same meanwhile waits for it, which takes milliseconds.
-    pub(super) fn find<E>(&self, status: &Arc<Status>, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+    pub(super) fn find<E>(&self, status: &Arc<Status>, key: K, make: impl FnOnce(&K) -> Result<V, E>) -> Result<V, E> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, status)) {
             *made = Made { of: Some(Arc::clone(status)), things: HashMap::new() };
@@ -35,7 +35,7 @@ impl<K: Eq + Hash, V: Clone> Kept<K, V> {
         if let Some(thing) = made.things.get(&key) {
             return Ok(thing.clone());
         }
-        let thing = make()?;
+        let thing = make(&key)?;
         if made.things.len() < MOST_KEPT {
             made.things.insert(key, thing.clone());
         }
