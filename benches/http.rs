@@ -15,7 +15,7 @@ mod world;
 use std::time::Duration;
 
 use comfy_table::Table;
-use exitpool::{desired, firewall, health, observe, plan, rotation, status, tor};
+use exitpool::{desired, export, firewall, health, observe, plan, rotation, status, tor};
 
 use load::Load;
 use servers::{Nginx, Ours};

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use exitpool::status::Status;
 use exitpool::status::http::{Shared, serve};
-use exitpool::{desired, firewall, health, observe, plan, rotation, status, tor};
+use exitpool::{desired, export, firewall, health, observe, plan, rotation, status, tor};
 use figures::{Amount, Figure, Target, median};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -7,10 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use exitpool::desired::exports::Grant;
-use exitpool::export::ExportFormat;
-use exitpool::export::key::SecretKey;
-use exitpool::export::token::{self, Claims};
 use exitpool::status::Metrics;
 use exitpool::status::http::{self, Shared};
 use tokio::sync::watch;
@@ -33,7 +29,7 @@ pub fn is_installed(tool: &str) -> bool {
 pub fn serve(nodes: u16) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (world, token) = exporting(nodes);
+        let (world, token) = World::exporting(nodes, &["eu", "us"]);
         println!("{} {token}", listener.local_addr().unwrap());
         let status = world.status();
         let metrics = Arc::new(Metrics::new());
@@ -54,35 +50,6 @@ pub fn serve(nodes: u16) {
         stop.cancel();
         server.await.unwrap();
     });
-}
-
-/// A healthy host that hands out lists, and a token for all of them.
-fn exporting(nodes: u16) -> (World, String) {
-    let mut world = World::healthy(nodes);
-    let key = SecretKey::from_seed(&[7; 32]);
-    let exports = &mut world.desired.as_mut().unwrap().exports;
-    exports.trusted_keys = vec![key.public().to_string().parse().unwrap()];
-    let grant = Grant {
-        pools: ["eu".parse().unwrap(), "us".parse().unwrap()].into(),
-        formats: ExportFormat::ALL.into(),
-        allow: Default::default(),
-        max_ttl: Duration::from_secs(3600),
-        limit: None,
-        quota: None,
-    };
-    exports.grants.insert("bench".to_owned(), grant);
-    let claims = Claims {
-        aud: Default::default(),
-        jti: "bench".to_owned(),
-        grant: "bench".to_owned(),
-        iat: noon(),
-        nbf: noon(),
-        exp: noon() + Duration::from_secs(600),
-        bind: Vec::new(),
-        formats: Vec::new(),
-        pools: Vec::new(),
-    };
-    (world, token::issue(&key, &claims).unwrap())
 }
 
 /// Our server.

@@ -10,7 +10,7 @@ use crate::observe::{Observation, ObservedGuard, Process};
 use crate::plan::step::{Action, Cause, Step};
 use crate::plan::{Block, BlockReason, HoldReason, Wait, WaitReason};
 use crate::rollout::Why;
-use crate::{desired, firewall, health, observe, plan, rotation, status, tor};
+use crate::{desired, export, firewall, health, observe, plan, rotation, status, tor};
 
 #[path = "../../tests/it/world.rs"]
 pub mod world;

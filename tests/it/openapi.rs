@@ -4,14 +4,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use exitpool::desired::exports::Grant;
-use exitpool::export::ExportFormat;
-use exitpool::export::key::SecretKey;
-use exitpool::export::token::{self, Claims};
 use tokio::process::Command;
 
 use super::page::Served;
-use super::page::world::{World, noon};
+use super::page::world::World;
 use crate::support::python_tool;
 
 /// The longest that all requests may take; they take some tens of seconds.
@@ -19,40 +15,11 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// How many requests are made up for each route and phase, at most.
 const EXAMPLES: &str = "10";
 
-/// A host that hands out lists, with a token for all of them.
-fn exporting() -> (World, String) {
-    let mut world = World::healthy(40);
-    world.control("eu-3").circuit_established = false;
-    let key = SecretKey::from_seed(&[7; 32]);
-    let exports = &mut world.desired.as_mut().unwrap().exports;
-    exports.trusted_keys = vec![key.public().to_string().parse().unwrap()];
-    let grant = Grant {
-        pools: ["eu".parse().unwrap(), "us".parse().unwrap()].into(),
-        formats: ExportFormat::ALL.into(),
-        allow: Default::default(),
-        max_ttl: Duration::from_secs(3600),
-        limit: None,
-        quota: None,
-    };
-    exports.grants.insert("crawler".to_owned(), grant);
-    let claims = Claims {
-        aud: Default::default(),
-        jti: "one".to_owned(),
-        grant: "crawler".to_owned(),
-        iat: noon(),
-        nbf: noon(),
-        exp: noon() + Duration::from_secs(600),
-        bind: Vec::new(),
-        formats: Vec::new(),
-        pools: Vec::new(),
-    };
-    (world, token::issue(&key, &claims).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_described_whatever_is_asked() {
     let Some(program) = python_tool("schemathesis", "schemathesis") else { return };
-    let (world, token) = exporting();
+    let (mut world, token) = World::exporting(40, &["eu", "us"]);
+    world.control("eu-3").circuit_established = false;
     let served = Served::at("127.0.0.1:0", world.status()).await;
     let directory = tempfile::tempdir().unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/schemathesis.toml");

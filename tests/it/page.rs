@@ -11,7 +11,7 @@ use exitpool::error::Kind;
 use exitpool::plan::step::{Action, Cause, Object, Step};
 use exitpool::status::http::{Shared, serve};
 use exitpool::status::{Activity, Failure, Fault, Metrics, SourceError, Status};
-use exitpool::{desired, firewall, health, observe, plan, rotation, status, tor};
+use exitpool::{desired, export, firewall, health, observe, plan, rotation, status, tor};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::desired::exports::Grant;
 use super::desired::{Access, Country, Desired, Fingerprint, InstanceName, Pool, PoolName, Revision};
+use super::export::ExportFormat;
+use super::export::key::SecretKey;
+use super::export::token::{self, Claims};
 use super::firewall::model::Guard;
 use super::health::{Finding, Incident, Probes};
 use super::observe::{
@@ -57,6 +61,36 @@ pub fn revision(digit: char) -> Revision {
 }
 
 impl World {
+    /// A healthy host with a grant `crawler` for some of its pools, and a token `one` for all that it gives, good for ten
+    /// minutes.
+    pub fn exporting(nodes: u16, pools: &[&str]) -> (Self, String) {
+        let mut world = Self::healthy(nodes);
+        let key = SecretKey::from_seed(&[7; 32]);
+        let grant = Grant {
+            pools: pools.iter().map(|pool| pool.parse().unwrap()).collect(),
+            formats: ExportFormat::ALL.into(),
+            allow: Default::default(),
+            max_ttl: Duration::from_secs(3600),
+            limit: None,
+            quota: None,
+        };
+        let exports = &mut world.desired.as_mut().unwrap().exports;
+        exports.trusted_keys = vec![key.public().to_string().parse().unwrap()];
+        exports.grants.insert("crawler".to_owned(), grant);
+        let claims = Claims {
+            aud: Default::default(),
+            jti: "one".to_owned(),
+            grant: "crawler".to_owned(),
+            iat: noon(),
+            nbf: noon(),
+            exp: noon() + Duration::from_secs(600),
+            bind: Vec::new(),
+            formats: Vec::new(),
+            pools: Vec::new(),
+        };
+        (world, token::issue(&key, &claims).unwrap())
+    }
+
     /// A host that matches its file: a pool `eu` with two thirds of the nodes, and a pool `us` with the rest.
     pub fn healthy(nodes: u16) -> Self {
         let us = nodes / 3;

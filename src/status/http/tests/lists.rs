@@ -1,41 +1,14 @@
 //! Lists of a healthy host, over real sockets.
 
 use super::*;
-use crate::desired::exports::Grant;
-use crate::export::ExportFormat;
-use crate::export::key::SecretKey;
-use crate::export::token::{self, Claims};
 
 /// A healthy host with a grant for its pool `eu`.
 fn world() -> World {
-    let mut world = World::healthy(9);
-    let exports = &mut world.desired.as_mut().unwrap().exports;
-    exports.trusted_keys = vec![SecretKey::from_seed(&[7; 32]).public().to_string().parse().unwrap()];
-    let grant = Grant {
-        pools: ["eu".parse().unwrap()].into(),
-        formats: ExportFormat::ALL.into(),
-        allow: Default::default(),
-        max_ttl: Duration::from_secs(3600),
-        limit: None,
-        quota: None,
-    };
-    exports.grants.insert("crawler".to_owned(), grant);
-    world
+    World::exporting(9, &["eu"]).0
 }
 
 fn token() -> String {
-    let claims = Claims {
-        aud: Default::default(),
-        jti: "one".to_owned(),
-        grant: "crawler".to_owned(),
-        iat: noon(),
-        nbf: noon(),
-        exp: noon() + jiff::SignedDuration::from_secs(60),
-        bind: Vec::new(),
-        formats: Vec::new(),
-        pools: Vec::new(),
-    };
-    token::issue(&SecretKey::from_seed(&[7; 32]), &claims).unwrap()
+    World::exporting(9, &["eu"]).1
 }
 
 async fn list(server: &Server, path: &str) -> Answer {
