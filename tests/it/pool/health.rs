@@ -30,12 +30,12 @@ async fn downloaded(download: Child) -> u64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-fn restarts(report: &Report) -> u64 {
+pub fn restarts(report: &Report) -> u64 {
     nodes(report).values().map(|node| node["restarts"].as_u64().unwrap()).sum()
 }
 
 /// What the condition `Ready` of a node says: its status, its reason and its message.
-fn readiness(report: &Report, node: &str) -> (String, String, String) {
+pub fn readiness(report: &Report, node: &str) -> (String, String, String) {
     let conditions = nodes(report)[node]["conditions"].clone();
     let ready = conditions.as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap().clone();
     let text = |field: &str| ready[field].as_str().unwrap().to_owned();
