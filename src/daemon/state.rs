@@ -241,7 +241,9 @@ impl State {
             self.reconciler.applied.leave_guard(stood);
         }
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
-        self.rotating.follow(&desired, &pass.observed);
+        for (name, told) in self.rotating.follow(&desired, &pass.observed) {
+            self.journal.rotation(name, told, &revision);
+        }
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);

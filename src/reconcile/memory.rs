@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use crate::desired::lists::Given;
 use crate::desired::{Lists, Revision};
 use crate::error::{Classify, Kind};
@@ -149,10 +151,10 @@ impl Memory {
         self.write(ORDERS, &json)
     }
 
-    /// Recalls when nodes have rotated; nothing where that is not known, which spreads the next rotations anew.
+    /// Recalls when nodes have rotated, and which still owe a rotation; nothing where that is not known, which spreads the
+    /// next rotations anew.
     pub fn rotations(&self) -> Rotations {
-        let read = fs::read(self.directory.join(ROTATIONS));
-        read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        self.read_or_put_aside(ROTATIONS, "orders to rotate are forgotten, and the next rotations are spread anew")
     }
 
     /// Remembers when nodes have rotated.
@@ -166,6 +168,20 @@ impl Memory {
         for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS] {
             let _ = fs::remove_file(self.directory.join(name));
         }
+    }
+
+    /// Reads a file; one that cannot be understood is put aside, which the log says with what it means.
+    fn read_or_put_aside<T: DeserializeOwned + Default>(&self, name: &str, means: &str) -> T {
+        let path = self.directory.join(name);
+        let read = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return T::default(),
+            read => read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from)),
+        };
+        read.unwrap_or_else(|error| {
+            let aside = files::put_aside(&path);
+            tracing::warn!(%error, path = %path.display(), ?aside, "{means}");
+            T::default()
+        })
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), MemoryError> {
