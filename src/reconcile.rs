@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod budget;
 mod drains;
+pub mod efforts;
 pub mod history;
 pub mod memory;
 mod pacing;
@@ -28,6 +29,7 @@ use crate::tor::options::OptionChange;
 use backoff::Backoffs;
 use budget::SharedBudget;
 use drains::Drains;
+use efforts::Efforts;
 
 /// What a host is reconciled with.
 pub struct Reconciler {
@@ -47,6 +49,8 @@ pub struct Reconciler {
     pub backoffs: Backoffs,
     /// How the instances are.
     pub wellbeing: Wellbeing,
+    /// What is kept of the last two over a restart, where anything is.
+    pub efforts: Option<Efforts>,
 }
 
 /// What is known of the instances from one pass to the next: how they are, and which are drained.
@@ -63,6 +67,13 @@ pub struct Wellbeing {
     settling: BTreeMap<InstanceName, Timestamp>,
 }
 
+impl Wellbeing {
+    /// Begins with what a daemon before has counted.
+    pub fn recall(health: Health) -> Self {
+        Self { health, ..Self::default() }
+    }
+}
+
 /// A change of a running tor may have no effect before the next circuit; so long it counts as not proven.
 const SETTLES_AFTER: Duration = Duration::from_secs(15);
 /// The same where instances are probed: the next probe tells, and is not waited for longer than this.
@@ -72,6 +83,11 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(60);
 fn settling(health: &HealthPolicy) -> Duration {
     let probed = health.probe.as_ref().map(|probe| probe.every + probe.timeout);
     probed.map_or(SETTLES_AFTER, |time| time.clamp(SETTLES_AFTER, LONGEST_SETTLING))
+}
+
+/// Whether an instance that ran before is started again.
+fn starts_again(action: &Action) -> bool {
+    matches!(action, Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. })
 }
 
 /// What one pass saw and did.
@@ -132,6 +148,7 @@ impl Reconciler {
         let first = self.planned(desired, observed);
 
         let due = self.due(desired, &first, begun);
+        self.announce(desired, &due, begun);
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
@@ -173,6 +190,27 @@ impl Reconciler {
         self.heed(desired, now);
     }
 
+    /// Writes down the restarts that are about to be made.
+    fn announce(&mut self, desired: &Desired, due: &[Step], now: Timestamp) {
+        let restarts: BTreeSet<&Object> =
+            due.iter().filter(|step| starts_again(&step.action)).map(|step| &step.object).collect();
+        let Some(efforts) = self.efforts.as_mut().filter(|_| !restarts.is_empty()) else { return };
+        let mut ahead = self.wellbeing.health.clone();
+        for wanted in desired.instances() {
+            if restarts.contains(&Object::Instance(wanted.name.clone())) {
+                ahead.restarted(&wanted, now);
+            }
+        }
+        efforts.keep(&self.backoffs, &ahead);
+    }
+
+    /// Writes down what was tried, where that is new.
+    pub fn keep_efforts(&mut self) {
+        if let Some(efforts) = &mut self.efforts {
+            efforts.keep(&self.backoffs, &self.wellbeing.health);
+        }
+    }
+
     /// Takes in what was done about the health of the instances.
     fn take_in(&mut self, desired: &Desired, outcomes: &[Outcome], now: Timestamp) {
         let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
@@ -182,9 +220,7 @@ impl Reconciler {
             let Object::Instance(name) = &step.object else { continue };
             let wanted = instances.iter().find(|wanted| wanted.name == *name);
             match (&step.action, wanted) {
-                (Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. }, Some(wanted)) => {
-                    self.wellbeing.health.restarted(wanted, now);
-                }
+                (action, Some(wanted)) if starts_again(action) => self.wellbeing.health.restarted(wanted, now),
                 (Action::SetOptions { changes }, _)
                     if step.cause == Cause::Change && changes.iter().any(OptionChange::is_of_torrc) =>
                 {

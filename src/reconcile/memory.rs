@@ -1,9 +1,10 @@
 //! What the daemon keeps in its state directory: the desired state in force, what each object was left as, when nodes have
-//! rotated, and what operators have said.
+//! rotated, what was tried lately, and what operators have said.
 //!
-//! The first three are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
-//! without the second, the next differences are called changes instead of drift; without the third, the next rotations are
-//! spread anew. None says what exists: that is observed.
+//! The first four are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
+//! without the second, the next differences are called changes instead of drift; without the third, orders to rotate are
+//! forgotten and the next rotations are spread anew; without the fourth, restarts are counted anew. None says what exists:
+//! that is observed.
 
 use std::fs;
 use std::io;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use super::efforts::Written;
 use crate::desired::lists::Given;
 use crate::desired::{Lists, Revision};
 use crate::error::{Classify, Kind};
@@ -81,6 +83,8 @@ pub const APPLIED: &str = "applied.json";
 pub const ORDERS: &str = "orders.json";
 /// When nodes have rotated.
 pub const ROTATIONS: &str = "rotations.json";
+/// What was tried lately.
+pub const EFFORTS: &str = "efforts.json";
 /// What the first line of the accepted document begins with.
 const REVISION_MARK: &str = "# revision: ";
 
@@ -163,9 +167,20 @@ impl Memory {
         self.write(ROTATIONS, &json)
     }
 
+    /// Recalls what was tried lately; nothing where that is not known.
+    pub fn efforts(&self) -> Written {
+        self.read_or_put_aside(EFFORTS, "restarts and failures are counted anew")
+    }
+
+    /// Remembers what was tried lately.
+    pub fn remember_efforts(&self, efforts: &Written) -> Result<(), MemoryError> {
+        let json = serde_json::to_vec(efforts).map_err(|error| self.failed(EFFORTS, error.into()))?;
+        self.write(EFFORTS, &json)
+    }
+
     /// Forgets everything: the host is down.
     pub fn forget(&self) {
-        for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS] {
+        for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS, EFFORTS] {
             let _ = fs::remove_file(self.directory.join(name));
         }
     }

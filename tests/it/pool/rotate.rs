@@ -138,8 +138,8 @@ fn last_rotations(report: &Report) -> BTreeMap<String, Value> {
 }
 
 async fn what_cannot_rotate_is_named(host: &Host) {
-    let (code, _, told) = asked(host, "rotate", &["us-2"]).await;
-    assert_eq!((code, told.trim()), (1, "error: there is no node and no pool `us-2`; the pools are: us (3 nodes)"));
+    let (code, _, told) = asked(host, "rotate", &["us-3"]).await;
+    assert_eq!((code, told.trim()), (1, "error: there is no node and no pool `us-3`; the pools are: us (3 nodes)"));
     asked(host, "suspend", &["us", "--reason", "a test", "--for", "1h"]).await;
     let (code, _, told) = asked(host, "rotate", &["us-0"]).await;
     assert_eq!((code, told.trim()), (1, "error: node us-0 is suspended: `exitpool resume` ends that"));
