@@ -34,9 +34,11 @@ fn restarts(report: &Report) -> u64 {
     nodes(report).values().map(|node| node["restarts"].as_u64().unwrap()).sum()
 }
 
-/// What the condition `Ready` of a node says: its status, its reason and its message.
+/// What the condition `Ready` of a node says: its status, its reason and its message. A daemon that has just started tells
+/// of no node yet.
 fn readiness(report: &Report, node: &str) -> (String, String, String) {
-    let conditions = nodes(report)[node]["conditions"].clone();
+    let Some(node) = nodes(report).remove(node) else { return Default::default() };
+    let conditions = node["conditions"].clone();
     let ready = conditions.as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap().clone();
     let text = |field: &str| ready[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"), text("message"))
