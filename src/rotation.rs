@@ -15,6 +15,7 @@
 //!   fifth of it. What became due while no daemon ran is spread anew.
 
 mod ended;
+mod paced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{Desired, Fingerprint, InstanceName, PoolName};
 use crate::observe::{Control, Observed, ObservedExit};
-use crate::plan::Mandate;
 use crate::plan::draw::draw;
+use crate::plan::{Mandate, Paced};
 
 pub use ended::{Ended, Rotation};
 
@@ -83,6 +84,8 @@ struct Live {
     /// Whether it is due, and the exit that it would leave was not known at the last look: it is looked for once more.
     looks_again: bool,
     under_way: Option<UnderWay>,
+    /// What its rotation waits for that is due, where its guard relays would take its circuits for too many.
+    paced: Option<Paced>,
     /// When it last took new circuits, for whatever reason.
     renewed: Option<Timestamp>,
     /// How many rotations have ended well.
@@ -151,12 +154,13 @@ impl Rotations {
         }
     }
 
-    /// Begins the rotations that are due; an instance that is `left_alone` has to wait, and one that may begin no circuits.
+    /// Begins the rotations that are due; an instance that is `left_alone` has to wait, and one that may not begin circuits,
+    /// asked with how often it has used new ones.
     pub fn begin(
         &mut self,
         desired: &Desired,
         left_alone: impl Fn(&InstanceName) -> bool,
-        mut may_begin: impl FnMut(&InstanceName) -> bool,
+        mut may_begin: impl FnMut(&InstanceName, u64) -> Result<(), Paced>,
         now: Timestamp,
     ) {
         let mut due: Vec<(bool, Timestamp, InstanceName)> = self
@@ -169,8 +173,18 @@ impl Rotations {
         self.instances.iter_mut().filter(|(name, _)| left_alone(name)).for_each(|(_, it)| it.live.looks_again = false);
         // Orders first, then whoever has waited longest.
         due.sort_unstable();
-        due.truncate(MOST_AT_ONCE.saturating_sub(self.under_way()));
-        due.retain(|(.., name)| may_begin(name));
+        let waited = self.take_paced();
+        let mut places = MOST_AT_ONCE.saturating_sub(self.under_way());
+        // Who waits for a guard relay keeps no place from those who enter elsewhere.
+        due.retain(|(.., name)| {
+            let entry = self.entry(name, now);
+            if places == 0 || !waited.contains(name) && entry.looks_again() {
+                return false;
+            }
+            entry.live.paced = may_begin(name, entry.live.seen.renewals()).err();
+            places -= usize::from(entry.live.paced.is_none());
+            entry.live.paced.is_none()
+        });
         self.changes += u64::from(!due.is_empty());
         for (.., name) in due {
             self.entry(&name, now).begin(now);
@@ -287,10 +301,6 @@ impl Entry {
     fn begin(&mut self, now: Timestamp) {
         let Seen::Serving { exit, only, renewals } = &self.live.seen else { return };
         let from = exit.as_ref().map(|exit| exit.fingerprint).or(*only);
-        self.live.looks_again = from.is_none() && !self.live.looks_again;
-        if self.live.looks_again {
-            return;
-        }
         self.live.under_way = Some(UnderWay { begun: now, from, renewals: *renewals });
         self.live.is_ordered = false;
         self.turn += 1;
