@@ -25,6 +25,7 @@
 
 mod ended;
 mod entry;
+mod paced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{Desired, InstanceName, Pool, PoolName};
 use crate::observe::Observed;
-use crate::plan::Mandate;
+use crate::plan::{Mandate, Paced};
 use entry::{Entry, Live, Owed, PATIENCE, Pace, Seen, UnderWay, after};
 
 pub use ended::{Ended, Rotation};
@@ -106,12 +107,13 @@ impl Rotations {
         answer
     }
 
-    /// Begins the rotations that are due; an instance that is `left_alone` has to wait, and one that may begin no circuits.
+    /// Begins the rotations that are due; an instance that is `left_alone` has to wait, and one that may not begin circuits,
+    /// asked with how often it has used new ones.
     pub fn begin(
         &mut self,
         desired: &Desired,
         left_alone: impl Fn(&InstanceName) -> bool,
-        mut may_begin: impl FnMut(&InstanceName) -> bool,
+        mut may_begin: impl FnMut(&InstanceName, u64) -> Result<(), Paced>,
         now: Timestamp,
     ) {
         let due = |(name, entry): (&InstanceName, &Entry)| {
@@ -124,11 +126,21 @@ impl Rotations {
         self.instances.iter_mut().filter(|(name, _)| left_alone(name)).for_each(|(_, it)| it.live.looks_again = false);
         // Orders first, then whoever has waited longest.
         due.sort_unstable();
-        due.truncate(MOST_AT_ONCE.saturating_sub(self.under_way()));
-        due.retain(|(.., name)| may_begin(name));
+        let waited = self.take_paced();
+        let mut places = MOST_AT_ONCE.saturating_sub(self.under_way());
+        // Who waits for a guard relay keeps no place from those who enter elsewhere.
+        due.retain(|(.., name)| {
+            let entry = self.entry(name, now);
+            if places == 0 || !waited.contains(name) && entry.looks_again() {
+                return false;
+            }
+            entry.live.paced = may_begin(name, entry.live.seen.renewals()).err();
+            places -= usize::from(entry.live.paced.is_none());
+            entry.live.paced.is_none()
+        });
+        self.changes += u64::from(!due.is_empty());
         for (.., name) in due {
-            let begins = self.entry(&name, now).begin(now);
-            self.changes += u64::from(begins);
+            self.entry(&name, now).begin(now);
         }
     }
 

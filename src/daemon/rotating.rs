@@ -62,7 +62,7 @@ impl Rotating {
     /// Begins what is due, and tells the plan.
     pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate, budget: &SharedBudget) -> Mandate {
         let (suspended, now) = (mandate.suspended.clone(), clock::steady());
-        let may_begin = |name: &InstanceName| budget.lock().lets_begin(name, Occasion::Renewal, now);
+        let may_begin = |name: &InstanceName, before| budget.lock().admit(name, Occasion::Renewal { before }, now);
         self.rotations.begin(desired, |name| suspended.covers(name.pool()), may_begin, now);
         // Before tor hears of it: whoever takes up what has begun has to know which exit was to be left.
         self.write_what_is_new();

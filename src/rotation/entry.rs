@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ended, Rotation};
 use crate::desired::{Desired, Fingerprint, InstanceName};
 use crate::observe::{Control, ObservedExit};
+use crate::plan::Paced;
 use crate::plan::draw::draw;
 
 /// tor uses new circuits at most so often (`MAX_SIGNEWNYM_RATE` in its source); what comes earlier it puts off.
@@ -54,6 +55,8 @@ pub(super) struct Live {
     pub(super) seen: Seen,
     /// Whether it is due, and the exit that it would leave was not known at the last look: it is looked for once more.
     pub(super) looks_again: bool,
+    /// What its rotation waits for that is due, where its guard relays would take its circuits for too many.
+    pub(super) paced: Option<Paced>,
     /// When it last took new circuits, for whatever reason.
     pub(super) renewed: Option<Timestamp>,
     /// How many rotations have ended well.
@@ -127,25 +130,19 @@ impl Entry {
         self.owed.under_way().is_none() && is_serving && self.live.pause(now).is_none()
     }
 
-    /// Begins; says whether it does, since the exit that it would leave may have to be looked for first.
-    pub(super) fn begin(&mut self, now: Timestamp) -> bool {
-        let Seen::Serving { exit, only, renewals } = &self.live.seen else { return false };
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        let Seen::Serving { exit, only, renewals } = &self.live.seen else { return };
         let renewals = *renewals;
         if let Owed::Interrupted { from: Some(from) } = self.owed {
             self.owed = Owed::UnderWay(UnderWay { begun: now, from: Some(from), renewals });
-            return true;
+            return;
         }
         let from = exit.as_ref().map(|exit| exit.fingerprint).or(*only);
-        self.live.looks_again = from.is_none() && !self.live.looks_again;
-        if self.live.looks_again {
-            return false;
-        }
         self.owed = Owed::UnderWay(UnderWay { begun: now, from, renewals });
         self.turn += 1;
         if let Some(from) = from {
             self.avoid = BTreeSet::from([from]);
         }
-        true
     }
 
     /// Spreads anew what became due while no daemon ran, or else all of it would rotate at once; says whether that was so.

@@ -43,8 +43,9 @@ fn world(size: u16, exit: Option<u8>, renewals: u64) -> Observed {
     Observed { instances: (0..size).map(|index| (name(index), instance.clone())).collect(), ..Observed::default() }
 }
 
-fn anybody(_: &InstanceName) -> bool {
-    true
+#[expect(clippy::unnecessary_wraps, reason = "that is how one is asked who may")]
+fn anybody(_: &InstanceName, _: u64) -> Result<(), Paced> {
+    Ok(())
 }
 
 fn nobody(_: &InstanceName) -> bool {
