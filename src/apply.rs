@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Classify, Kind, chain};
 use crate::firewall::model::Guard;
@@ -53,7 +54,7 @@ pub struct Outcome {
 }
 
 /// Why a step failed, in a form that can be kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The error and its sources.
     pub message: String,

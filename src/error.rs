@@ -6,8 +6,11 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 /// What sort of thing went wrong; a closed set, fit for a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The command line was not understood.
     Usage,

@@ -31,6 +31,7 @@ use crate::desired::{Desired, Fingerprint, Instance, InstanceName, PoolName};
 use crate::observe::{self, Begun, Observed};
 use crate::plan::{Care, Repair};
 use patient::Patient;
+pub use patient::Restarts;
 pub use probed::{Answer, Failed, Probed, Probes, Suspect};
 
 /// So many instances of the host are restarted at once, at the most.
@@ -47,6 +48,8 @@ const FAILED_IN_A_ROW: u64 = 5;
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     patients: BTreeMap<InstanceName, Patient>,
+    /// What a daemon before has counted, until the instances are first judged.
+    recalled: BTreeMap<InstanceName, Restarts>,
     incident: Option<Incident>,
 }
 
@@ -127,11 +130,26 @@ pub struct Finding {
 }
 
 impl Health {
+    /// Takes up how often instances were started again, as a daemon before has counted.
+    pub fn recall(restarts: BTreeMap<InstanceName, Restarts>) -> Self {
+        Self { recalled: restarts, ..Self::default() }
+    }
+
+    /// How often instances were started again lately: what outlives the daemon.
+    pub fn restarts(&self) -> BTreeMap<InstanceName, Restarts> {
+        let counted = self.patients.iter().filter_map(|(name, patient)| Some((name.clone(), patient.counted()?)));
+        self.recalled.clone().into_iter().chain(counted).collect()
+    }
+
     /// Judges every instance that is wished, and forgets the others.
     pub fn examine(&mut self, exam: &Examination<'_>) {
         let wanted = exam.desired.instances();
         let names: BTreeSet<&InstanceName> = wanted.iter().map(|instance| &instance.name).collect();
         self.patients.retain(|name, _| names.contains(name));
+        for (name, restarts) in std::mem::take(&mut self.recalled) {
+            let wanted = wanted.iter().find(|wanted| wanted.name == name && restarts.are_of(wanted));
+            self.patients.extend(wanted.map(|wanted| (name, Patient::recalled(wanted, &restarts))));
+        }
         let found: Vec<(&Instance, Option<Trouble>)> =
             wanted.iter().map(|instance| (instance, trouble(exam, instance))).collect();
         self.incident = self.incident_of(exam, &found);

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod draw;
 pub mod hold;
 pub mod lockout;
+pub mod paced;
 pub mod step;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ pub use applied::Applied;
 pub use care::{Care, HeldDown, Repair, Rung};
 pub use decide::{Wish, plan};
 pub use hold::{Deletions, Held, HoldReason, Mandate, OnTrial, Suspended, TakeBack, TakenBack};
+pub use paced::Paced;
 pub use step::{Action, Cause, Mark, Object, ObjectKind, Step};
 
 /// What has to be done, what has to be waited for, and what cannot be done.
@@ -169,6 +171,8 @@ pub enum WaitReason {
     },
     /// It was told to use new circuits, and tor puts that off.
     NewCircuits,
+    /// A step of it begins circuits, and a guard relay would take them for too many.
+    GuardRelay(Paced),
 }
 
 /// Something that desired asks for and that cannot be had as things stand.
@@ -241,6 +245,7 @@ impl fmt::Display for WaitReason {
                 write!(f, "draining: {connections} connections are left (reconcile.drain_for)")
             }
             Self::HeldDown { restarts, until } => HeldDown { restarts: *restarts, until: *until }.fmt(f),
+            Self::GuardRelay(paced) => paced.fmt(f),
             Self::NewCircuits => f.write_str("waiting for new circuits: tor changes to some at most every 10 s"),
             Self::MaxUnavailable => f.write_str("waiting for more of its pool to be ready (reconcile.max_unavailable)"),
             Self::Address { address, holder } => {

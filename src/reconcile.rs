@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod budget;
 mod drains;
+pub mod efforts;
 pub mod history;
 pub mod memory;
 mod pacing;
@@ -21,14 +22,17 @@ use crate::desired::{Desired, ReconcilePolicy, SelfHeal};
 use crate::health::{Examination, Health, Probes};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Author, Observed, Visitor};
-use crate::plan::{Action, Applied, Care, Cause, Deletions, Mandate, Object, OnTrial, Plan, Step, Wish, plan};
+use crate::plan::{
+    Action, Applied, Care, Cause, Deletions, Mandate, Object, OnTrial, Plan, Step, Wait, WaitReason, Wish, plan,
+};
 use crate::sys::clock;
 use crate::tor::layout::Layout;
 use crate::tor::options::OptionChange;
 
 use backoff::Backoffs;
-use budget::SharedBudget;
+use budget::{Occasion, Seen, SharedBudget};
 use drains::Drains;
+use efforts::Efforts;
 use settling::Settling;
 
 /// What a host is reconciled with.
@@ -49,6 +53,8 @@ pub struct Reconciler {
     pub backoffs: Backoffs,
     /// How the instances are.
     pub wellbeing: Wellbeing,
+    /// What is kept of the last two over a restart, where anything is.
+    pub efforts: Option<Efforts>,
 }
 
 /// What is known of the instances from one pass to the next: how they are, and which are drained.
@@ -62,6 +68,18 @@ pub struct Wellbeing {
     pub budget: SharedBudget,
     drains: Drains,
     settling: Settling,
+}
+
+impl Wellbeing {
+    /// Begins with what a daemon before has counted.
+    pub fn recall(health: Health) -> Self {
+        Self { health, ..Self::default() }
+    }
+}
+
+/// Whether an instance that ran before is started again.
+fn starts_again(action: &Action) -> bool {
+    matches!(action, Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. })
 }
 
 /// What one pass saw and did.
@@ -121,7 +139,8 @@ impl Reconciler {
         self.examine(desired, &observed, begun);
         let first = self.planned(desired, observed);
 
-        let due = self.due(desired, &first, begun);
+        let (due, waits) = self.due(desired, &first, begun);
+        self.announce(desired, &due, begun);
         let outcomes = apply::apply(&self.drivers, &due).await;
         self.drivers.tor.tend().await;
 
@@ -129,7 +148,10 @@ impl Reconciler {
         let ended = clock::steady();
         self.backoffs.record(&outcomes, guard_author.as_ref(), ended);
         self.take_in(desired, &outcomes, ended);
-        let last = if outcomes.is_empty() { first } else { self.look(desired).await };
+        let mut last = if outcomes.is_empty() { first } else { self.look(desired).await };
+        let is_left = |wait: &Wait| last.plan.steps.iter().any(|step| step.object == wait.object);
+        let waits: Vec<Wait> = waits.into_iter().filter(is_left).collect();
+        last.plan.waiting.extend(waits);
         self.wellbeing.drains.follow(&last.plan, ended);
         let mut applied = std::mem::take(&mut self.applied);
         let wish = self.wish(desired);
@@ -157,11 +179,34 @@ impl Reconciler {
 
     /// Judges the health of the instances; what follows from it is in the mandate then.
     fn examine(&mut self, desired: &Desired, observed: &Observed, now: Timestamp) {
-        let Wellbeing { health, probes, budget, settling, .. } = &mut self.wellbeing;
-        budget.lock().follow(observed, now);
+        let Wellbeing { health, probes, settling, .. } = &mut self.wellbeing;
         settling.follow(observed, probes, now);
         health.examine(&Examination { desired, observed, probes, settling: settling.all(), now });
         self.heed(desired, now);
+        let Wellbeing { health, budget, .. } = &self.wellbeing;
+        let seen = Seen { desired, observed, renew: &self.mandate.renew, stuck: &health.stuck(now) };
+        budget.lock().follow(&seen, now);
+    }
+
+    /// Writes down the restarts that are about to be made.
+    fn announce(&mut self, desired: &Desired, due: &[Step], now: Timestamp) {
+        let restarts: BTreeSet<&Object> =
+            due.iter().filter(|step| starts_again(&step.action)).map(|step| &step.object).collect();
+        let Some(efforts) = self.efforts.as_mut().filter(|_| !restarts.is_empty()) else { return };
+        let mut ahead = self.wellbeing.health.clone();
+        for wanted in desired.instances() {
+            if restarts.contains(&Object::Instance(wanted.name.clone())) {
+                ahead.restarted(&wanted, now);
+            }
+        }
+        efforts.keep(&self.backoffs, &ahead);
+    }
+
+    /// Writes down what was tried, where that is new.
+    pub fn keep_efforts(&mut self) {
+        if let Some(efforts) = &mut self.efforts {
+            efforts.keep(&self.backoffs, &self.wellbeing.health);
+        }
     }
 
     /// Takes in what was done about the health of the instances.
@@ -172,7 +217,7 @@ impl Reconciler {
             let Object::Instance(name) = &step.object else { continue };
             let wanted = instances.iter().find(|wanted| wanted.name == *name);
             match (&step.action, wanted) {
-                (Action::StartInstance { fresh: false, .. } | Action::RestartInstance { .. }, Some(wanted)) => {
+                (action, Some(wanted)) if starts_again(action) => {
                     self.wellbeing.health.restarted(wanted, now);
                     self.wellbeing.settling.forget(name);
                 }
@@ -242,17 +287,32 @@ impl Reconciler {
         Wish { desired, applied, layout, panel_port: *panel_port, mandate }
     }
 
-    /// The steps whose time has come: drift only where it is to be healed, and no object that still backs off.
-    fn due(&self, desired: &Desired, look: &Look, now: Timestamp) -> Vec<Step> {
+    /// The steps whose time has come: drift only where it is to be healed, no object that still backs off, and no circuits
+    /// that a guard relay would take for too many. Those that wait for such are told.
+    fn due(&self, desired: &Desired, look: &Look, now: Timestamp) -> (Vec<Step>, Vec<Wait>) {
         let heals = desired.reconcile.self_heal == SelfHeal::On;
         let is_to_be_healed = |step: &Step| heals || !matches!(step.cause, Cause::Drift | Cause::Health);
         let due = |step: &&Step| is_to_be_healed(step) && self.backoffs.allows(step, now);
-        let begins = |step: &Step| self.wellbeing.budget.lock().lets(step, now);
         let steps = look.plan.steps.iter().filter(due).cloned().collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let stuck = self.wellbeing.health.stuck(now);
         let paced = pacing::pace(steps, &look.observed, &stuck, cores * pacing::STARTING_PER_CORE);
-        paced.into_iter().filter(begins).collect()
+        let mut waits = Vec::new();
+        let mut begins = |step: &Step| match self.admit(step, now) {
+            None => true,
+            Some(reason) => {
+                waits.push(Wait { object: step.object.clone(), reason });
+                false
+            }
+        };
+        (paced.into_iter().filter(|step| begins(step)).collect(), waits)
+    }
+
+    /// Takes the circuits that a step begins from the budget; says why it has to wait, where it has.
+    fn admit(&self, step: &Step, now: Timestamp) -> Option<WaitReason> {
+        let Object::Instance(name) = &step.object else { return None };
+        let occasion = Occasion::of(&step.action, self.mandate.renew.get(name).copied())?;
+        self.wellbeing.budget.lock().admit(name, occasion, now).err().map(WaitReason::GuardRelay)
     }
 
     fn scope(&self, wish: &Wish<'_>) -> Scope {

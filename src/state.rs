@@ -7,8 +7,9 @@
 //! | `alerts.sqlite` | [`outbox::VERSION`] | incidents that fire, and messages that no channel has taken |
 //! | `ratchet.json` | [`ratchet::VERSION`] | which commit was accepted last: nothing behind it is taken |
 //! | `accepted.yaml`, `history/` | the layout's | the revision in force, and those that can be gone back to |
-//! | `orders.json`, `rotations.json` | the layout's | what operators have said; when nodes rotate, and which exits they leave alone |
+//! | `orders.json`, `rotations.json` | the layout's | what operators have said; when nodes rotate and which still have to, and which exits they leave alone |
 //! | `lockouts.json` | [`LOCKOUTS_VERSION`] | who guessed too often |
+//! | `efforts.json` | the layout's | how often tors were restarted, and what fails; good until the next boot of this host |
 //! | `instances/*/state` | tor's | the guard relays of each tor: losing them costs anonymity |
 //! | `applied.json` | the layout's | what each object of this host was left as; good on this host alone |
 //! | `backup.json` | [`note`]'s | when a backup was made last |

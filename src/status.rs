@@ -132,6 +132,8 @@ pub struct Status {
     pub held: Vec<Held>,
     /// What is weaker than it should be.
     pub warnings: Vec<Warning>,
+    /// How many instances wait for their turn at a guard relay.
+    pub paced: usize,
     /// What went wrong, and when it is tried again.
     pub failures: Failures,
     /// The latest events, oldest first, at most [`event::KEPT`].
@@ -265,6 +267,7 @@ impl Status {
             blocked: Vec::new(),
             held: Vec::new(),
             warnings: Vec::new(),
+            paced: 0,
             failures: Failures::new(),
             events: VecDeque::new(),
             totals: Totals::default(),

@@ -27,6 +27,7 @@ pub fn reconciler(world: &World) -> Reconciler {
         visitors: Default::default(),
         backoffs: Default::default(),
         wellbeing: Default::default(),
+        efforts: None,
     }
 }
 

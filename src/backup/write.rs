@@ -158,12 +158,27 @@ struct Staging {
 
 impl Staging {
     fn begin(within: &Path) -> Result<Self, BackupError> {
-        let failed = |source| BackupError::Write { path: within.to_owned(), source };
         sweep(within);
-        let directory = tempfile::Builder::new().prefix(STAGING).tempdir_in(within).map_err(failed)?;
-        let lock = File::open(directory.path()).map_err(failed)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(Self { directory, _lock: lock })
+        loop {
+            let begun = Self::try_begin(within);
+            if let Some(staging) = begun.map_err(|source| BackupError::Write { path: within.to_owned(), source })? {
+                return Ok(staging);
+            }
+        }
+    }
+
+    /// `None` where another backup has taken it for a leftover, in the moment before it was held.
+    fn try_begin(within: &Path) -> io::Result<Option<Self>> {
+        let directory = tempfile::Builder::new().prefix(STAGING).tempdir_in(within)?;
+        let lock = match File::open(directory.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            held => held?,
+        }
+        Ok(directory.path().exists().then_some(Self { directory, _lock: lock }))
     }
 
     fn path(&self) -> &Path {
@@ -199,10 +214,31 @@ fn sweep(within: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(STAGING) {
             continue;
         }
-        let held = File::open(entry.path()).map(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err());
-        if matches!(held, Ok(false)) {
+        let Ok(file) = File::open(entry.path()) else { continue };
+        // It is held until it is gone: whoever has just made it sees that it is another's.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             // One that cannot be removed is in nobody's way.
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_that_begin_at_once_leave_each_other_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let begin = || {
+            for _ in 0..200 {
+                let staging = Staging::begin(directory.path()).unwrap();
+                fs::write(staging.path().join("copy"), "").unwrap();
+                std::thread::yield_now();
+                assert!(staging.path().join("copy").exists());
+            }
+        };
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(begin))));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "and nothing of themselves");
     }
 }

@@ -23,9 +23,10 @@ use super::{Exit, Told, look, output};
 
 /// Check this host for what would keep the pool from running, and say what to do about it
 ///
-/// Give the options as the daemon has them, and run it as the daemon's user. Without --source, the desired state in force is
-/// looked at, where there is one. Opens nothing for writing; one check makes a network namespace that ends with it. Exits
-/// with 0 where nothing failed, warnings or not, and with 1 otherwise.
+/// Give the options as the daemon has them, and run it as the daemon's user with the daemon's capabilities: docs/runbook.md
+/// shows how. Without --source, the desired state in force is looked at, where there is one. Opens nothing for writing; one
+/// check makes a network namespace that ends with it. Exits with 0 where nothing failed, warnings or not, and with 1
+/// otherwise.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The desired-state file, or the Git repository that has it

@@ -91,6 +91,7 @@ pub async fn reconciler(settings: &Settings, desired: &Desired) -> Reconciler {
         visitors: Default::default(),
         backoffs: Default::default(),
         wellbeing: Default::default(),
+        efforts: None,
     }
 }
 

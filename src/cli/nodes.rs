@@ -14,18 +14,36 @@ pub struct Arguments {
     daemon: Daemon,
     #[command(flatten)]
     output: Output,
+    /// Also list the guard relays by which each node enters Tor
+    #[arg(long)]
+    wide: bool,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let report = socket::ask(&arguments.daemon.runtime_dir, Verb::Status).await?;
     match arguments.output.output {
         Format::Json => output::json(&report.nodes)?,
+        Format::Text if arguments.wide => {
+            output::data(&format!("{}\n\n{}", text(&report.nodes).trim_end(), relays(&report.nodes)))
+        }
         Format::Text => output::data(&text(&report.nodes)),
     }
     Ok(Exit::Done)
 }
 
-/// Writes the nodes as a table, and beneath it why some of them are not ready.
+/// Writes the guard relays of each node as a table.
+fn relays(nodes: &serde_json::Value) -> String {
+    let row = |node: &serde_json::Value| {
+        let names = node["instance"]["guard_relay_names"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(serde_json::Value::as_str).collect();
+        let names = if names.is_empty() { "-".to_owned() } else { names.join(", ") };
+        vec![node["name"].as_str().unwrap_or("-").to_owned(), names]
+    };
+    let rows = nodes["nodes"].as_array().map(|nodes| nodes.iter().map(row).collect()).unwrap_or_default();
+    output::table(&["NODE", "GUARD RELAYS"], rows)
+}
+
+/// Writes the nodes as a table, and beneath it why some of them are not ready, or what they wait for.
 pub(super) fn text(nodes: &serde_json::Value) -> String {
     let field = |value: &serde_json::Value| match value {
         serde_json::Value::Null => "-".to_owned(),
@@ -53,9 +71,10 @@ pub(super) fn text(nodes: &serde_json::Value) -> String {
     if troubles.is_empty() { table } else { format!("{}\n\n{}", table.trim_end(), troubles.join("\n")) }
 }
 
-/// Says why a node is not ready, in the words of its condition.
+/// Says why a node is not ready, or what it waits for while it is, in the words of its condition.
 fn trouble(node: &serde_json::Value) -> Option<String> {
     let ready = node["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?;
-    let message = ready["message"].as_str().filter(|_| ready["status"] != "True")?;
+    let is_well = ready["status"] == "True" && ready["reason"] == "Succeeded";
+    let message = ready["message"].as_str().filter(|_| !is_well)?;
     Some(format!("{}: {message}", node["name"].as_str()?))
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::apply::Outcome;
 use crate::audit::{Audit, Record, Who};
-use crate::desired::{AuditPolicy, Revision};
+use crate::desired::{AuditPolicy, InstanceName, Revision};
 use crate::error::chain;
 use crate::observe::Author;
 use crate::plan::step::Cause;
@@ -14,6 +14,7 @@ use crate::plan::{Object, TakenBack};
 use crate::status::{self, AuditTrail, Warning};
 use crate::sys::files;
 
+use super::rotating::Told;
 use super::settings::Settings;
 use super::socket::{Request, Verb};
 
@@ -113,6 +114,19 @@ impl Journal {
         };
         let signers = if outcome.step.cause == Cause::Change { *signers } else { &[] };
         self.write(record, || Who { signers: signers.to_vec(), ..Who::default() });
+    }
+
+    /// What became of a rotation that was ordered or under way.
+    pub(super) fn rotation(&self, name: InstanceName, told: Told, revision: &Revision) {
+        let record = || Record {
+            at: Timestamp::now(),
+            revision: Some(revision.clone()),
+            object: Object::Instance(name).to_string(),
+            action: told.action().to_owned(),
+            cause: told.cause().to_owned(),
+            result: "done".to_owned(),
+        };
+        self.write(record, Who::default);
     }
 
     /// A change of the guard that was taken back.

@@ -7,7 +7,7 @@ use crate::error::chain;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Suspended};
 use crate::reconcile::budget::{Occasion, SharedBudget};
-use crate::reconcile::memory::Memory;
+use crate::reconcile::memory::{Memory, MemoryError};
 use crate::rotation::{Answer, Ended, Rotations};
 use crate::sys::clock;
 
@@ -17,6 +17,17 @@ pub(super) struct Rotating {
     memory: Memory,
     /// Up to which of its changes it is written.
     written: u64,
+    /// Who owed a rotation when the daemon before ended; told once.
+    resumed: Vec<InstanceName>,
+}
+
+/// What the audit trail is told of rotations, beyond the steps of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// One that was ordered or under way goes on after a restart.
+    GoesOn,
+    /// One that was ordered or under way is dropped: nobody wants the node any more.
+    Dropped,
 }
 
 /// Why an order to rotate is not taken.
@@ -31,11 +42,16 @@ pub(super) enum NotRotated {
     /// It is left alone.
     #[error("{what} is suspended: `exitpool resume` ends that")]
     Suspended { what: String },
+    /// It would be forgotten by a restart.
+    #[error("the order is not taken, since a restart would forget it")]
+    Forgettable(#[from] MemoryError),
 }
 
 impl Rotating {
     pub(super) fn of(memory: Memory) -> Self {
-        Self { rotations: memory.rotations(), memory, written: 0 }
+        let mut rotations = memory.rotations();
+        let resumed = rotations.resume();
+        Self { rotations, memory, written: 0, resumed }
     }
 
     /// What has become of the rotations.
@@ -46,21 +62,34 @@ impl Rotating {
     /// Begins what is due, and tells the plan.
     pub(super) fn instruct(&mut self, desired: &Desired, mut mandate: Mandate, budget: &SharedBudget) -> Mandate {
         let (suspended, now) = (mandate.suspended.clone(), clock::steady());
-        let may_begin = |name: &InstanceName| budget.lock().lets_begin(name, Occasion::Renewal, now);
+        let may_begin = |name: &InstanceName, before| budget.lock().admit(name, Occasion::Renewal { before }, now);
         self.rotations.begin(desired, |name| suspended.covers(name.pool()), may_begin, now);
+        // Before tor hears of it: whoever takes up what has begun has to know which exit was to be left.
+        self.write_what_is_new();
         self.rotations.instruct(&mut mandate);
         mandate
     }
 
-    /// Takes in what a pass has seen, and writes down what is new.
-    pub(super) fn follow(&mut self, desired: &Desired, observed: &Observed) {
+    /// Takes in what a pass has seen, and writes down what is new; says what the audit trail has to be told.
+    pub(super) fn follow(&mut self, desired: &Desired, observed: &Observed) -> Vec<(InstanceName, Told)> {
+        let mut told: Vec<_> = std::mem::take(&mut self.resumed).into_iter().map(|it| (it, Told::GoesOn)).collect();
         for (name, ended) in self.rotations.follow(desired, observed, clock::steady()) {
             match ended {
                 Ended::Elsewhere => tracing::debug!(node = %name, "rotated"),
                 Ended::AtTheSame => tracing::warn!(node = %name, "rotated to the same exit: no other one fits"),
                 Ended::Unread => tracing::warn!(node = %name, "not rotated: no new exit was read in time"),
+                Ended::Gone => told.push((name, Told::Dropped)),
             }
         }
+        self.write_what_is_new();
+        told.retain(|(name, told)| *told == Told::Dropped || self.rotations.knows(name));
+        for (name, told) in &told {
+            tracing::info!(node = %name, "{}: {}", told.action(), told.cause());
+        }
+        told
+    }
+
+    fn write_what_is_new(&mut self) {
         let changes = self.rotations.changes();
         if changes == self.written {
             return;
@@ -94,14 +123,38 @@ impl Rotating {
         if *suspended == Suspended::Everything {
             return Err(NotRotated::Suspended { what: "the host".to_owned() });
         }
-        let now = clock::steady();
+        let (mut rotations, now) = (self.rotations.clone(), clock::steady());
         let due = instances.into_iter().filter(|name| !is_left_alone(name));
-        Ok(due.map(|name| sentence(&name, self.rotations.order(&name, now))).collect())
+        let said = due.map(|name| sentence(&name, rotations.order(&name, now))).collect();
+        let changes = rotations.changes();
+        if changes != self.written {
+            self.memory.remember_rotations(&rotations)?;
+        }
+        (self.rotations, self.written) = (rotations, changes);
+        Ok(said)
     }
 
     /// Forgets what was written down: the host is down.
     pub(super) fn forget(&mut self) {
         (self.rotations, self.written) = (Rotations::default(), 0);
+    }
+}
+
+impl Told {
+    /// What is done.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Self::GoesOn => "its rotation, which was ordered or under way, goes on",
+            Self::Dropped => "its rotation, which was ordered or under way, is dropped",
+        }
+    }
+
+    /// Why.
+    pub(super) fn cause(self) -> &'static str {
+        match self {
+            Self::GoesOn => "the daemon was started again",
+            Self::Dropped => "the node is not desired any more",
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::gate::Gate;
 use crate::observe::Observed;
 use crate::plan::{Mandate, Plan};
 use crate::probe::{Prober, Target};
+use crate::reconcile::efforts::Efforts;
 use crate::reconcile::{self, Reconciler};
 use crate::rollout;
 use crate::state::note::Note;
@@ -89,7 +90,9 @@ impl State {
         let trying = Trying::new(&settings.runtime_dir, wakeups);
         let rotating = Rotating::of(revisions.records.memory().clone());
         let probed = wakeups.clone();
-        let wellbeing = reconcile::Wellbeing::default();
+        let efforts = Efforts::of(revisions.records.memory().clone());
+        let (backoffs, health) = efforts.recall();
+        let wellbeing = reconcile::Wellbeing::recall(health);
         let prober = Prober::new(move || probed.wake(wake::Cause::Probe), wellbeing.budget.probes());
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };
@@ -107,8 +110,9 @@ impl State {
             applied: revisions.records.memory().applied(),
             mandate: Default::default(),
             visitors: Default::default(),
-            backoffs: Default::default(),
+            backoffs,
             wellbeing,
+            efforts: Some(efforts),
         };
         Self {
             revisions,
@@ -241,7 +245,10 @@ impl State {
             self.reconciler.applied.leave_guard(stood);
         }
         self.reconciler.backoffs.settle(|object| pass.left.concerns(object));
-        self.rotating.follow(&desired, &pass.observed);
+        self.reconciler.keep_efforts();
+        for (name, told) in self.rotating.follow(&desired, &pass.observed) {
+            self.journal.rotation(name, told, &revision);
+        }
         self.remember(&pass, &revision);
         let summary = summary(&pass);
         self.publish(Some(&desired), Some(&summary), &pass.observed, &pass.left);

@@ -54,6 +54,11 @@ impl Pool {
             .collect()
     }
 
+    /// Whether an instance of the pool begins with the node of this index.
+    pub fn has_instance_at(&self, index: u16) -> bool {
+        index < self.size && index.is_multiple_of(self.nodes_per_instance.get())
+    }
+
     /// Groups the pool's nodes into instances of `nodes_per_instance`, in the order of their indexes.
     pub(super) fn instances(&self, access: &Access) -> Vec<Instance> {
         let socks_allow = (access.socks.len() <= MAX_SOCKS_POLICY_ENTRIES).then_some(&access.socks);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The longest pool name, so that paths of AF_UNIX sockets stay below the kernel's 108 bytes.
 pub const MAX_POOL_NAME_BYTES: usize = 32;
@@ -131,6 +132,12 @@ impl Revision {
 /// Writes bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Digests a value: it is the same as another one where their digests are, also in a later process. What is secret in it
+/// cannot be read from that; what can be guessed can be tried.
+pub fn digest(value: &impl Serialize) -> String {
+    hex(&Sha256::digest(serde_json::to_vec(value).unwrap_or_default()))
 }
 
 impl FromStr for PoolName {

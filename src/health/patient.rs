@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Examination, Failed, Probed, Suspect, Trouble, repair};
+use crate::desired::names::digest;
 use crate::desired::{Fingerprint, Instance};
 use crate::plan::{HeldDown, Repair, Rung};
 
@@ -64,7 +66,41 @@ pub(super) struct Patient {
     held_until: Option<Timestamp>,
 }
 
+/// How often an instance was started again lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// What was wished of it, by its digest.
+    wished: String,
+    times: u32,
+    last: Timestamp,
+}
+
+impl Restarts {
+    /// Whether it is still the same wish.
+    pub(super) fn are_of(&self, wished: &Instance) -> bool {
+        self.wished == digest(wished)
+    }
+
+    /// The same where `moved` says when its times are.
+    pub fn moved(&self, moved: impl Fn(Timestamp) -> Timestamp) -> Self {
+        Self { last: moved(self.last), ..self.clone() }
+    }
+}
+
 impl Patient {
+    /// One of which a daemon before has counted restarts.
+    pub(super) fn recalled(wished: &Instance, restarts: &Restarts) -> Self {
+        let Restarts { times, last, .. } = *restarts;
+        let patient = Self { restarts: times, restarted_at: Some(last), ..Self::of(wished) };
+        Self { held_until: patient.hold().map(|hold| last + hold), ..patient }
+    }
+
+    /// How often it was started again lately; `None` where it was not.
+    pub(super) fn counted(&self) -> Option<Restarts> {
+        let (times, last) = (self.restarts, self.restarted_at?);
+        Some(Restarts { wished: digest(&self.wished), times, last })
+    }
+
     pub(super) fn of(wished: &Instance) -> Self {
         Self {
             wished: wished.clone(),
@@ -200,7 +236,7 @@ impl Patient {
         if self.restarted_at.is_some_and(|last| since(last, now) >= forgotten) {
             self.restarts = 0;
         }
-        self.restarts += 1;
+        self.restarts = self.restarts.saturating_add(1);
         self.restarted_at = Some(now);
         self.repair = None;
         self.held_until = self.hold().map(|hold| now + hold);

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::apply::{Failed, Outcome};
+use crate::desired::names::digest;
 use crate::error::Kind;
 use crate::observe::Author;
 use crate::plan::{Cause, Object, Step};
@@ -30,10 +32,18 @@ pub struct Backoffs {
     entries: BTreeMap<Object, Entry>,
 }
 
+/// What is kept of one of them over a restart of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    object: Object,
+    entry: Entry,
+}
+
 /// What is remembered of an object that failed, or was repaired lately.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry {
-    step: Step,
+    /// The step, by its digest: it may be long, and may have secrets.
+    step: String,
     failed: Option<Failed>,
     failures: u32,
     repairs: u32,
@@ -42,7 +52,6 @@ struct Entry {
     /// Who made the last of them needed, where that is known: it is told, and decides nothing.
     author: Option<Author>,
     last: Timestamp,
-    until: Timestamp,
 }
 
 impl Backoffs {
@@ -50,11 +59,11 @@ impl Backoffs {
     pub fn allows(&self, step: &Step, now: Timestamp) -> bool {
         match self.entries.get(&step.object) {
             None => true,
-            Some(entry) if entry.failed.is_some() && entry.step != *step => true,
+            Some(entry) if entry.failed.is_some() && entry.step != digest(step) => true,
             // Repairs that never end say nothing of another wish.
             Some(entry) if entry.failed.is_none() && step.cause == Cause::Change => true,
             Some(entry) if entry.is_final() => false,
-            Some(entry) => now >= entry.until,
+            Some(entry) => now >= entry.until(&step.object),
         }
     }
 
@@ -73,15 +82,25 @@ impl Backoffs {
         let (failures, repairs) = previous.as_ref().map_or((0, 0), |entry| (entry.failures, entry.repairs));
         let (failed, failures, repairs) = match &outcome.result {
             Ok(()) if outcome.step.cause != Cause::Drift => return,
-            Ok(()) => (None, 0, repairs + 1),
-            Err(failed) => (Some(failed.clone()), failures + 1, repairs),
+            Ok(()) => (None, 0, repairs.saturating_add(1)),
+            Err(failed) => (Some(failed.clone()), failures.saturating_add(1), repairs),
         };
         let since = previous.as_ref().filter(|entry| entry.repairs > 0).map_or(now, |entry| entry.since);
         let author = author.cloned().or_else(|| previous.and_then(|entry| entry.author));
-        let tries = failures.max(repairs.saturating_sub(FREE_REPAIRS));
-        let until = now + pause(tries, &object);
-        let step = outcome.step.clone();
-        self.entries.insert(object, Entry { step, failed, failures, repairs, since, author, last: now, until });
+        let step = digest(&outcome.step);
+        self.entries.insert(object, Entry { step, failed, failures, repairs, since, author, last: now });
+    }
+
+    /// What outlives the daemon: what may be tried again, and how often it was.
+    pub fn kept(&self) -> Vec<Kept> {
+        let kept = self.entries.iter().filter(|(_, entry)| !entry.is_final());
+        kept.map(|(object, entry)| Kept { object: object.clone(), entry: entry.clone() }).collect()
+    }
+
+    /// Takes up what a daemon before has kept; `moved` says when its times are.
+    pub fn recall(kept: Vec<Kept>, moved: impl Fn(Timestamp) -> Timestamp) -> Self {
+        let entry = |entry: Entry| Entry { since: moved(entry.since), last: moved(entry.last), ..entry };
+        Self { entries: kept.into_iter().map(|kept| (kept.object, entry(kept.entry))).collect() }
     }
 
     /// Forgets the objects that need nothing more: `open` says which still do.
@@ -91,37 +110,44 @@ impl Backoffs {
 
     /// The failures as they stand.
     pub fn failures(&self) -> Failures {
-        let failure = |entry: &Entry| {
+        let failure = |object: &Object, entry: &Entry| {
             entry.failed.as_ref().map(|failed| Failure {
                 message: failed.message.clone(),
                 kind: failed.kind,
                 attempts: entry.failures,
-                retry_at: (!entry.is_final()).then_some(entry.until),
+                retry_at: (!entry.is_final()).then(|| entry.until(object)),
             })
         };
-        self.entries.iter().filter_map(|(object, entry)| Some((object.clone(), failure(entry)?))).collect()
+        self.entries.iter().filter_map(|(object, entry)| Some((object.clone(), failure(object, entry)?))).collect()
     }
 
     /// The objects that need the same repair over and over, and whose next one waits.
     pub fn fights(&self, now: Timestamp) -> Fights {
-        let is_one = |entry: &Entry| entry.failed.is_none() && entry.until > now;
-        let fight = |entry: &Entry| Fight {
+        let is_one = |object: &Object, entry: &Entry| entry.failed.is_none() && entry.until(object) > now;
+        let fight = |object: &Object, entry: &Entry| Fight {
             repairs: entry.repairs,
             over: since(entry.since, entry.last),
-            next_at: entry.until,
+            next_at: entry.until(object),
             author: entry.author.clone(),
         };
-        let fights = self.entries.iter().filter(|(_, entry)| is_one(entry));
-        fights.map(|(object, entry)| (object.clone(), fight(entry))).collect()
+        let fights = self.entries.iter().filter(|(object, entry)| is_one(object, entry));
+        fights.map(|(object, entry)| (object.clone(), fight(object, entry))).collect()
     }
 
     /// When the next object may be tried again.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        self.entries.values().filter(|entry| !entry.is_final()).map(|entry| entry.until).filter(|at| *at > now).min()
+        let waiting = self.entries.iter().filter(|(_, entry)| !entry.is_final());
+        waiting.map(|(object, entry)| entry.until(object)).filter(|at| *at > now).min()
     }
 }
 
 impl Entry {
+    /// Until when its object waits.
+    fn until(&self, object: &Object) -> Timestamp {
+        let tries = self.failures.max(self.repairs.saturating_sub(FREE_REPAIRS));
+        self.last + pause(tries, object)
+    }
+
     /// Whether trying the same step again cannot help.
     fn is_final(&self) -> bool {
         self.failed.as_ref().is_some_and(|failed| matches!(failed.kind, Kind::Bug | Kind::Desired))

@@ -1,14 +1,18 @@
 //! What the daemon keeps in its state directory: the desired state in force, what each object was left as, when nodes have
-//! rotated, and what operators have said.
+//! rotated, what was tried lately, and what operators have said.
 //!
-//! The first three are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
-//! without the second, the next differences are called changes instead of drift; without the third, the next rotations are
-//! spread anew. None says what exists: that is observed.
+//! The first four are conveniences. Without the first, a daemon that starts beside a broken file waits for a good one;
+//! without the second, the next differences are called changes instead of drift; without the third, orders to rotate are
+//! forgotten and the next rotations are spread anew; without the fourth, restarts are counted anew. None says what exists:
+//! that is observed.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
+use super::efforts::Written;
 use crate::desired::lists::Given;
 use crate::desired::{Lists, Revision};
 use crate::error::{Classify, Kind};
@@ -79,6 +83,8 @@ pub const APPLIED: &str = "applied.json";
 pub const ORDERS: &str = "orders.json";
 /// When nodes have rotated.
 pub const ROTATIONS: &str = "rotations.json";
+/// What was tried lately.
+pub const EFFORTS: &str = "efforts.json";
 /// What the first line of the accepted document begins with.
 const REVISION_MARK: &str = "# revision: ";
 
@@ -149,10 +155,10 @@ impl Memory {
         self.write(ORDERS, &json)
     }
 
-    /// Recalls when nodes have rotated; nothing where that is not known, which spreads the next rotations anew.
+    /// Recalls when nodes have rotated, and which still owe a rotation; nothing where that is not known, which spreads the
+    /// next rotations anew.
     pub fn rotations(&self) -> Rotations {
-        let read = fs::read(self.directory.join(ROTATIONS));
-        read.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        self.read_or_put_aside(ROTATIONS, "orders to rotate are forgotten, and the next rotations are spread anew")
     }
 
     /// Remembers when nodes have rotated.
@@ -161,11 +167,36 @@ impl Memory {
         self.write(ROTATIONS, &json)
     }
 
+    /// Recalls what was tried lately; nothing where that is not known.
+    pub fn efforts(&self) -> Written {
+        self.read_or_put_aside(EFFORTS, "restarts and failures are counted anew")
+    }
+
+    /// Remembers what was tried lately.
+    pub fn remember_efforts(&self, efforts: &Written) -> Result<(), MemoryError> {
+        let json = serde_json::to_vec(efforts).map_err(|error| self.failed(EFFORTS, error.into()))?;
+        self.write(EFFORTS, &json)
+    }
+
     /// Forgets everything: the host is down.
     pub fn forget(&self) {
-        for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS] {
+        for name in [ACCEPTED, APPLIED, ORDERS, ROTATIONS, EFFORTS] {
             let _ = fs::remove_file(self.directory.join(name));
         }
+    }
+
+    /// Reads a file; one that cannot be understood is put aside, which the log says with what it means.
+    fn read_or_put_aside<T: DeserializeOwned + Default>(&self, name: &str, means: &str) -> T {
+        let path = self.directory.join(name);
+        let read = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return T::default(),
+            read => read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from)),
+        };
+        read.unwrap_or_else(|error| {
+            let aside = files::put_aside(&path);
+            tracing::warn!(%error, path = %path.display(), ?aside, "{means}");
+            T::default()
+        })
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), MemoryError> {

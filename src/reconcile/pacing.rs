@@ -36,7 +36,7 @@ fn has_bootstrapped(instance: &Instance) -> bool {
 }
 
 /// Whether it has a process and is not up yet. One that nobody can ask is not waited for.
-fn is_under_way(instance: &Instance) -> bool {
+pub(super) fn is_under_way(instance: &Instance) -> bool {
     instance.process.present().is_some() && instance.control.unknown().is_none() && !has_bootstrapped(instance)
 }
 

@@ -27,4 +27,6 @@ pub enum Ended {
     AtTheSame,
     /// No exit could be read in time.
     Unread,
+    /// Nobody wants the instance any more.
+    Gone,
 }

@@ -35,6 +35,7 @@ impl Reason {
             Self::ConfirmationNeeded => "look at `exitpool plan`; `exitpool confirm` if it is meant, else revert",
             Self::LockoutRefused => "add the address that the message names to the list, or say `access.allow_lockout: true`",
             Self::MaxUnavailableLimitReached => "wait: the node serves as before until it is its turn",
+            Self::GuardRelayLimitReached => "wait: it goes on by itself, half a minute or so for those that are before it: [guard relays](health.md#guard-relays)",
             Self::HeldDown => "read the tor's own log; it is started again by itself within the hour, or with the next change of its wish",
             Self::NetworkDown => "this host's way out, or its bridges: [bootstrap](runbook.md#tor-does-not-bootstrap)",
             Self::RolloutStopped => "see why the first nodes do not serve; another commit or `exitpool rollback` goes on",

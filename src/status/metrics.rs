@@ -271,6 +271,7 @@ impl Metrics {
         }
         let most = by_guard_relay(&status.nodes).iter().map(|(_, at_it)| at_it.len()).max().unwrap_or(0);
         self.series.guard_relay_nodes_max.set(count(most));
+        self.series.circuits_waiting.set(count(status.paced));
         raise(&self.series.unsafe_socks_total, status.totals.unsafe_socks);
     }
 

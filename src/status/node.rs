@@ -166,14 +166,22 @@ fn state_of(view: &View<'_>, socks: SocketAddr) -> (NodeState, Verdict) {
     }
     if let Some((cause, sentence)) = view.step_left() {
         let reason = if cause == Cause::Drift { Reason::DriftDetected } else { Reason::Progressing };
-        return (NodeState::Degraded, Verdict::no(reason, sentence));
+        let message = match view.wait {
+            Some(wait @ WaitReason::GuardRelay(_)) => format!("{sentence}; {wait}"),
+            _ => sentence.to_owned(),
+        };
+        return (NodeState::Degraded, Verdict::no(reason, message));
     }
-    match view.wait {
-        Some(wait @ WaitReason::MaxUnavailable) => {
-            (NodeState::Ready, Verdict::yes(Reason::MaxUnavailableLimitReached, wait.to_string()))
+    let verdict = match (view.wait, view.paced) {
+        (Some(wait @ WaitReason::MaxUnavailable), _) => {
+            Verdict::yes(Reason::MaxUnavailableLimitReached, wait.to_string())
         }
-        _ => (NodeState::Ready, Verdict::yes(Reason::Succeeded, "it serves as desired")),
-    }
+        (Some(WaitReason::GuardRelay(paced)), _) | (_, Some(paced)) => {
+            Verdict::yes(Reason::GuardRelayLimitReached, format!("it serves, and its rotation is {paced}"))
+        }
+        _ => Verdict::yes(Reason::Succeeded, "it serves as desired"),
+    };
+    (NodeState::Ready, verdict)
 }
 
 /// What a node does whose instance says nothing, for certain.
@@ -190,7 +198,11 @@ fn without_control(view: &View<'_>) -> (NodeState, Verdict) {
         (None, Some((_, sentence))) => sentence.to_owned(),
         (None, None) => "its tor is not running".to_owned(),
     };
-    (NodeState::Pending, Verdict::no(Reason::Progressing, message))
+    let reason = match view.wait {
+        Some(WaitReason::GuardRelay(_)) => Reason::GuardRelayLimitReached,
+        _ => Reason::Progressing,
+    };
+    (NodeState::Pending, Verdict::no(reason, message))
 }
 
 /// What a node that runs and does not serve is waiting for, and what tor warns of meanwhile.
@@ -309,6 +321,14 @@ impl NodeStatus {
     /// The condition `Ready`, which every node has.
     pub fn ready(&self) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == ConditionType::Ready)
+    }
+
+    /// What it waits for while it is ready all the same, as for its turn.
+    pub fn patience(&self) -> Option<&str> {
+        let waits = [Reason::MaxUnavailableLimitReached, Reason::GuardRelayLimitReached];
+        let waiting =
+            self.ready().filter(|ready| ready.status == ConditionStatus::True && waits.contains(&ready.reason));
+        waiting.map(|ready| ready.message.as_str())
     }
 
     /// What it waits for or why it failed; `None` where it is ready.

@@ -14,7 +14,7 @@ use super::{
 use crate::desired::{Access, Desired, ReconcilePolicy, SelfHeal};
 use crate::observe::{Door, Observation, ObservedGuard};
 use crate::plan::step::Cause;
-use crate::plan::{Held, HoldReason, Plan};
+use crate::plan::{Held, HoldReason, Plan, WaitReason};
 
 /// Makes the status after a pass. Total and pure: the same inputs give the same status.
 pub fn of(inputs: &Inputs<'_>) -> Status {
@@ -59,6 +59,7 @@ pub fn of(inputs: &Inputs<'_>) -> Status {
         held: held(inputs),
         events: event::after(inputs, &conditions, &nodes, &warnings),
         warnings,
+        paced: paced(inputs),
         failures: inputs.failures.clone(),
         totals: Totals::after(inputs, &nodes),
         history: history(inputs, &nodes),
@@ -155,6 +156,11 @@ fn pending(inputs: &Inputs<'_>) -> Vec<Note> {
 fn waiting(inputs: &Inputs<'_>) -> Vec<Note> {
     let note = |wait: &crate::plan::Wait| Note { object: wait.object.clone(), message: wait.reason.to_string() };
     inputs.plan.waiting.iter().map(note).collect()
+}
+
+fn paced(inputs: &Inputs<'_>) -> usize {
+    let steps = inputs.plan.waiting.iter().filter(|wait| matches!(wait.reason, WaitReason::GuardRelay(_))).count();
+    steps + inputs.rotations.all_paced().count()
 }
 
 fn blocked(inputs: &Inputs<'_>) -> Vec<Note> {

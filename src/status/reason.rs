@@ -96,6 +96,8 @@ reasons! {
     LockoutRefused,
     /// A rolling change waits for its turn.
     MaxUnavailableLimitReached,
+    /// Circuits wait for their turn at a guard relay, which would take them for too many.
+    GuardRelayLimitReached,
     /// An instance ends over and over, and is not started again for now.
     HeldDown,
     /// No instance of this host can use the network.

@@ -15,6 +15,8 @@ use crate::observe::GuardRelay;
 /// beyond that it refuses all of them for one to two hours. After a start and after a rotation a tor begins some six
 /// within as many seconds (measured on 0.4.9.11: three for exits, three of its own).
 pub const CROWD: usize = 10;
+/// A crowd that was warned of is one until fewer than this are left: a tor that is started again leaves for a moment.
+const STILL_A_CROWD: usize = 8;
 
 /// So long after the latest unsafe connection it is still warned of.
 const WARNED_OF_FOR: Duration = Duration::from_secs(3_600);
@@ -26,6 +28,8 @@ pub struct Warning {
     pub reason: Reason,
     /// The nodes that it concerns.
     pub nodes: Vec<NodeName>,
+    /// The guard relay that it concerns, where it is one's.
+    pub relay: Option<Fingerprint>,
     /// What, where, and what to do about it.
     pub message: String,
 }
@@ -48,13 +52,14 @@ pub(super) fn by_guard_relay(nodes: &[NodeStatus]) -> Vec<(&GuardRelay, Vec<&Nod
 
 /// Finds what is to be warned of.
 pub(super) fn warnings(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Vec<Warning> {
-    crowds(nodes).into_iter().chain(unsafe_socks(inputs, nodes)).chain(audit_not_written(inputs)).collect()
+    crowds(inputs, nodes).into_iter().chain(unsafe_socks(inputs, nodes)).chain(audit_not_written(inputs)).collect()
 }
 
 fn audit_not_written(inputs: &Inputs<'_>) -> Option<Warning> {
     inputs.audit.trouble.as_ref().map(|trouble| Warning {
         reason: Reason::AuditNotWritten,
         nodes: Vec::new(),
+        relay: None,
         message: format!(
             "records of the audit trail cannot be written, and those of now are lost: {trouble}; once this is mended, the \
              trail says how many are missing"
@@ -62,12 +67,18 @@ fn audit_not_written(inputs: &Inputs<'_>) -> Option<Warning> {
     })
 }
 
-fn crowds(nodes: &[NodeStatus]) -> Vec<Warning> {
+fn crowds(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Vec<Warning> {
+    let before = inputs.previous.map_or(&[][..], |previous| &previous.warnings);
+    let enough = |relay: &GuardRelay| {
+        let was_one = before.iter().any(|warning| warning.relay == Some(relay.fingerprint));
+        if was_one { STILL_A_CROWD } else { CROWD }
+    };
     let crowd = |(relay, at_it): (&GuardRelay, Vec<&NodeStatus>)| {
         let tors: BTreeSet<u32> = at_it.iter().filter_map(|node| node.instance.pid).collect();
-        (tors.len() >= CROWD).then(|| Warning {
+        (tors.len() >= enough(relay)).then(|| Warning {
             reason: Reason::CrowdedGuardRelay,
             nodes: at_it.iter().map(|node| node.name.clone()).collect(),
+            relay: Some(relay.fingerprint),
             message: format!(
                 "{} of {} ({} tors) enter Tor by one guard relay, {relay}: it takes them for one client, and refuses a \
                  client that builds circuits too fast for an hour or two; let more nodes share a tor \
@@ -90,6 +101,7 @@ fn unsafe_socks(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Option<Warning> {
     let told: Vec<String> = names.iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| Warning {
         reason: Reason::UnsafeSocks,
+        relay: None,
         message: format!(
             "clients of {} connect to addresses and not to names, so they may look names up outside of Tor, where \
              others see them: let them hand the name over (`socks5h://`, `--socks5-hostname`); `torrc: {{SafeSocks: 1}}` \
@@ -113,21 +125,21 @@ mod tests {
         GuardRelay { fingerprint: digit.to_string().repeat(40).parse().unwrap(), nickname: format!("relay{digit}") }
     }
 
-    /// The status of twelve nodes, of which so many enter Tor by one guard relay, and the others by another one each.
-    fn crowded(crowd: usize) -> Status {
+    /// The world of twelve nodes, of which so many enter Tor by one guard relay, and the others by another one each.
+    fn crowded(crowd: usize) -> World {
         let mut world = World::healthy(12);
         let names: Vec<String> = world.observed.instances.keys().map(ToString::to_string).collect();
         for (index, name) in names.iter().enumerate() {
             let digit = "0123456789AB".chars().nth(if index < crowd { 0 } else { index }).unwrap();
             world.control(name).guard_relays = BTreeSet::from([relay(digit)]);
         }
-        world.status()
+        world
     }
 
     #[test]
     fn a_guard_relay_of_many_tors_is_warned_of() {
-        assert_eq!(crowded(CROWD - 1).warnings, []);
-        let status = crowded(CROWD);
+        assert_eq!(crowded(CROWD - 1).status().warnings, []);
+        let status = crowded(CROWD).status();
         let [warning] = status.warnings.as_slice() else { panic!("{:?}", status.warnings) };
         assert_eq!((warning.reason, warning.nodes.len()), (Reason::CrowdedGuardRelay, CROWD));
         let says = format!("10 of 12 nodes (10 tors) enter Tor by one guard relay, relay0 ({})", "0".repeat(40));
@@ -135,6 +147,11 @@ mod tests {
         assert!(status.condition(ConditionType::Ready).unwrap().is_good(), "the nodes serve all the same");
         let event = status.events.iter().find(|event| event.reason == Reason::CrowdedGuardRelay).unwrap();
         assert_eq!(event.message, warning.message);
+
+        // It does not come and go with every tor that is started again.
+        let fewer = crowded(STILL_A_CROWD).status_after(&status);
+        assert!(fewer.warnings[0].message.starts_with("8 of 12 nodes (8 tors)"), "{:?}", fewer.warnings);
+        assert_eq!(crowded(STILL_A_CROWD - 1).status_after(&fewer).warnings, []);
     }
 
     #[test]

@@ -203,6 +203,9 @@ pub struct InstanceDocument {
     /// The guard relays that its circuits begin at, by fingerprint; empty while none is known.
     #[serde(default)]
     pub guard_relays: Vec<String>,
+    /// The same as people know them, `nickname (fingerprint)`.
+    #[serde(default)]
+    pub guard_relay_names: Vec<String>,
     /// How often it was asked to connect to an address, and not to a name, since it is listened to.
     #[serde(default)]
     pub unsafe_socks: u64,
@@ -324,6 +327,7 @@ impl From<&NodeStatus> for NodeDocument {
                 version: node.instance.version.clone(),
                 bootstrap: node.instance.bootstrap.as_ref().map(|bootstrap| bootstrap.progress),
                 guard_relays: node.instance.guard_relays.iter().map(|relay| relay.fingerprint.to_string()).collect(),
+                guard_relay_names: node.instance.guard_relays.iter().map(ToString::to_string).collect(),
                 unsafe_socks: node.instance.unsafe_socks.count,
             },
             conditions: documents(&node.conditions),

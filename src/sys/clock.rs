@@ -3,8 +3,33 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::host;
+
+/// How one process reckons [`steady`] time, for another one to understand the times that it has written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reckoning {
+    /// The boot that it counts from.
+    boot: String,
+    /// When that was, by its reckoning.
+    booted: Timestamp,
+}
+
+impl Reckoning {
+    /// How this process reckons.
+    pub fn of_this_process() -> Self {
+        let (then, since_boot) = beginning();
+        Self { boot: host::boot().unwrap_or_default(), booted: then - since_boot }
+    }
+
+    /// How much later a moment is by this reckoning than by another one; `None` where the host was booted in between.
+    pub fn ahead_of(&self, other: &Self) -> Option<SignedDuration> {
+        (self.boot == other.boot).then(|| self.booted.duration_since(other.booted))
+    }
+}
 
 /// How long ago the host was booted.
 pub fn since_boot() -> Duration {
@@ -17,9 +42,14 @@ pub fn since_boot() -> Duration {
 ///
 /// Where the host's clock is set, what waits for a time would else wait for hours more, or no more at all.
 pub fn steady() -> Timestamp {
-    static BEGINNING: OnceLock<(Timestamp, Duration)> = OnceLock::new();
-    let (then, booted) = *BEGINNING.get_or_init(|| (Timestamp::now(), since_boot()));
+    let (then, booted) = beginning();
     then + since_boot().saturating_sub(booted)
+}
+
+/// When this process first asked for the time: by the host's clock, and since the boot.
+fn beginning() -> (Timestamp, Duration) {
+    static BEGINNING: OnceLock<(Timestamp, Duration)> = OnceLock::new();
+    *BEGINNING.get_or_init(|| (Timestamp::now(), since_boot()))
 }
 
 #[cfg(test)]
@@ -34,6 +64,16 @@ mod tests {
         let (second, after) = (steady(), since_boot());
         let passed = Duration::try_from(second.duration_since(first)).unwrap();
         assert!(passed >= Duration::from_millis(2) && passed <= after - before, "{passed:?}");
+    }
+
+    #[test]
+    fn a_moment_is_found_again_by_who_reckons_otherwise() {
+        let ours = Reckoning::of_this_process();
+        assert_eq!(ours.ahead_of(&Reckoning::of_this_process()), Some(SignedDuration::ZERO));
+        let hour = SignedDuration::from_hours(1);
+        let behind = Reckoning { booted: ours.booted - hour, ..ours.clone() };
+        assert_eq!(ours.ahead_of(&behind), Some(hour));
+        assert_eq!(ours.ahead_of(&Reckoning { boot: "another".to_owned(), ..ours.clone() }), None);
     }
 
     /// A clock that somebody sets would be decades away from the uptime.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::files;
+
 /// How a file of SQLite begins (<https://www.sqlite.org/fileformat2.html>, 1.3).
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long its header is, and where in it `user_version` stands.
@@ -107,8 +109,7 @@ pub fn is_of_the_disk(error: &rusqlite::Error) -> bool {
 
 /// Moves a database aside, with its companions; says where it is now.
 pub fn move_aside(path: &Path) -> io::Result<PathBuf> {
-    let free = (1_u32..).map(|number| with_suffix(path, &format!(".damaged-{number}"))).find(|aside| !aside.exists());
-    let aside = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    let aside = files::aside(path)?;
     for suffix in SUFFIXES {
         rename_where_there(&with_suffix(path, suffix), &with_suffix(&aside, suffix))?;
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mode of every directory of ours.
 const PRIVATE_DIRECTORY: u32 = 0o700;
@@ -60,6 +60,23 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Moves a file aside that cannot be understood: `<name>.damaged-1`, or the next number that is free. Says where it is now.
+pub fn put_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = aside(path)?;
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// The first name that is free for a damaged file to be put aside.
+pub fn aside(path: &Path) -> io::Result<PathBuf> {
+    let numbered = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{number}"));
+        PathBuf::from(name)
+    };
+    (1..).map(numbered).find(|aside| !aside.exists()).ok_or_else(|| io::ErrorKind::AlreadyExists.into())
 }
 
 /// Makes a directory, and its parents, that only we can enter; one that is there is left as it is.

@@ -265,7 +265,7 @@ impl Tor for TorDriver {
     async fn tend(&self) {
         let names: Vec<InstanceName> = self.sessions().keys().cloned().collect();
         for name in names {
-            if let Err(error) = super::files::trim_log(&self.paths(&name).log()) {
+            if let Err(error) = super::files::trim_log(&self.paths(&name)) {
                 tracing::warn!(instance = %name, %error, "cannot cut the log");
             }
         }

@@ -15,7 +15,7 @@ use crate::sys::files;
 /// The mode of every directory of ours: tor refuses a control socket where others may enter.
 const PRIVATE: u32 = 0o700;
 
-/// How much of a log is kept; a longer one is cut.
+/// How long a log becomes before it is cut; what is cut off is kept once.
 const MAX_LOG_BYTES: u64 = 1 << 20;
 
 /// How many warnings an error repeats.
@@ -147,10 +147,21 @@ fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     Ok(is_current.then_some(Lock { _file: file }))
 }
 
-/// Cuts a log that has grown too long; tor appends, so it goes on at the new end.
-pub fn trim_log(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if found.len() > MAX_LOG_BYTES => OpenOptions::new().write(true).open(path)?.set_len(0),
+/// Puts the log of a tor that has ended aside: the next one begins its own.
+pub fn set_log_aside(paths: &InstancePaths) -> Result<(), TorError> {
+    match fs::rename(paths.log(), paths.earlier_log()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("move", &paths.log())(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Cuts a log that has grown too long, and keeps what is cut off; tor appends, so it goes on at the new end.
+pub fn trim_log(paths: &InstancePaths) -> io::Result<()> {
+    match fs::metadata(paths.log()) {
+        Ok(found) if found.len() > MAX_LOG_BYTES => {
+            fs::copy(paths.log(), paths.earlier_log())?;
+            OpenOptions::new().write(true).open(paths.log())?.set_len(0)
+        }
         _ => Ok(()),
     }
 }
@@ -224,14 +235,21 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_cut() {
+    fn a_long_log_is_cut_and_the_one_of_before_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        File::create(&path).unwrap().set_len(MAX_LOG_BYTES).unwrap();
-        trim_log(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().len(), MAX_LOG_BYTES);
-        File::create(&path).unwrap().set_len(MAX_LOG_BYTES + 1).unwrap();
-        trim_log(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        let layout = Layout { runtime_dir: dir.path().into(), state_dir: dir.path().into(), torrc_defaults: None };
+        let paths = layout.instance(&"eu-0".parse().unwrap());
+        set_log_aside(&paths).unwrap();
+        fs::create_dir_all(&paths.runtime).unwrap();
+        let length = |path| fs::metadata(path).map(|found| found.len()).ok();
+        let lengths = || (length(paths.log()), length(paths.earlier_log()));
+        File::create(paths.log()).unwrap().set_len(MAX_LOG_BYTES).unwrap();
+        trim_log(&paths).unwrap();
+        assert_eq!(lengths(), (Some(MAX_LOG_BYTES), None));
+        File::create(paths.log()).unwrap().set_len(MAX_LOG_BYTES + 1).unwrap();
+        trim_log(&paths).unwrap();
+        assert_eq!(lengths(), (Some(0), Some(MAX_LOG_BYTES + 1)));
+        set_log_aside(&paths).unwrap();
+        assert_eq!(lengths(), (None, Some(0)));
     }
 }

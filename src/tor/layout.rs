@@ -104,6 +104,11 @@ impl InstancePaths {
         self.runtime.join("log")
     }
 
+    /// The log of before: that of the tor before it, or what was cut off its own.
+    pub fn earlier_log(&self) -> PathBuf {
+        self.runtime.join("log.1")
+    }
+
     /// What it writes on its standard output and error.
     pub fn out(&self) -> PathBuf {
         self.runtime.join("out")

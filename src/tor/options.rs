@@ -18,6 +18,7 @@
 
 mod canonical;
 pub mod digest;
+mod entrances;
 mod exits;
 mod shared;
 mod text;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::{Fingerprint, Instance};
 use ipnet::IpNet;
 
+pub use entrances::{Entrance, entrances};
 pub use exits::{ExitChoice, ExitNodes};
 pub use shared::Values;
 pub use text::{quote, torrc_value};

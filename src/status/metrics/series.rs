@@ -112,6 +112,10 @@ const HELP: &[(&str, &str)] = &[
         "Nodes that enter Tor by one guard relay: of the guard relay that most nodes of this host use.",
     ),
     (
+        "exitpool_circuits_waiting",
+        "Tors whose start, repair or rotation waits, since a guard relay would take their circuits for too many.",
+    ),
+    (
         "exitpool_unsafe_socks_total",
         "Connections that clients asked for by address and not by name, so that they may have looked it up outside of Tor.",
     ),
@@ -167,6 +171,7 @@ pub(super) struct Series {
     pub(super) unfinished_work_seconds: Gauge,
     pub(super) warnings: IntGaugeVec,
     pub(super) guard_relay_nodes_max: IntGauge,
+    pub(super) circuits_waiting: IntGauge,
     pub(super) unsafe_socks_total: IntCounter,
     build_info: IntGaugeVec,
     pub(super) process: Process,
@@ -211,6 +216,7 @@ impl Series {
             unfinished_work_seconds: floating("exitpool_unfinished_work_seconds"),
             warnings: gauges("exitpool_warnings", &["reason"]),
             guard_relay_nodes_max: gauge("exitpool_guard_relay_nodes_max"),
+            circuits_waiting: gauge("exitpool_circuits_waiting"),
             unsafe_socks_total: counter("exitpool_unsafe_socks_total"),
             build_info: gauges("exitpool_build_info", &["version"]),
             process: Process::new(),
@@ -279,7 +285,13 @@ impl Series {
             &self.firewall_apply_total,
             &self.audit_records_lost_total,
         ];
-        let gauges = [&self.nodes_total, &self.nodes_up, &self.last_reload_successful, &self.guard_relay_nodes_max];
+        let gauges = [
+            &self.nodes_total,
+            &self.nodes_up,
+            &self.last_reload_successful,
+            &self.guard_relay_nodes_max,
+            &self.circuits_waiting,
+        ];
         let labelled = [
             &self.node_latency_ms,
             &self.condition,

@@ -46,7 +46,7 @@ fn every_promised_metric_is_there_from_the_start() {
         exitpool_reconcile_duration_seconds exitpool_reconcile_total exitpool_condition exitpool_drifted_resources \
         exitpool_drift_detected_total exitpool_source_last_success_timestamp_seconds exitpool_source_rejected_total \
         exitpool_rollback_total exitpool_firewall_apply_total exitpool_alerts_sent_total exitpool_unfinished_work_seconds \
-        exitpool_warnings exitpool_guard_relay_nodes_max exitpool_unsafe_socks_total \
+        exitpool_warnings exitpool_guard_relay_nodes_max exitpool_circuits_waiting exitpool_unsafe_socks_total \
         exitpool_tls_certificate_expiry_timestamp_seconds exitpool_tls_certificate_stale \
         exitpool_http_connections_refused_total \
         exitpool_backup_last_success_timestamp_seconds exitpool_backup_last_failure_timestamp_seconds \

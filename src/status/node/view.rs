@@ -7,7 +7,7 @@ use crate::desired::InstanceName;
 use crate::health::{Finding, Incident, Probed, Trouble};
 use crate::observe::{self, Control};
 use crate::plan::step::{Cause, Object};
-use crate::plan::{Block, BlockReason, Plan, WaitReason};
+use crate::plan::{Block, BlockReason, Paced, Plan, WaitReason};
 use crate::status::conditions::Verdict;
 use crate::status::{Failure, Inputs, Reason};
 
@@ -18,6 +18,8 @@ pub(super) struct View<'a> {
     pub(super) failure: Option<&'a Failure>,
     pub(super) block: Option<&'a Block>,
     pub(super) wait: Option<&'a WaitReason>,
+    /// What its rotation waits for.
+    pub(super) paced: Option<&'a Paced>,
     pub(super) finding: Option<&'a Finding>,
     pub(super) incident: Option<&'a Incident>,
     pub(super) probed: Option<&'a Probed>,
@@ -54,6 +56,7 @@ impl<'a> View<'a> {
             failure: inputs.failures.get(&object),
             block: left.blocks.get(&object).copied(),
             wait: left.waits.get(&object).copied(),
+            paced: inputs.rotations.paced(name),
             finding: inputs.findings.get(name),
             incident: inputs.incident,
             probed: inputs.probes.get(name),

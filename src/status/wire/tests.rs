@@ -109,7 +109,8 @@ fn the_nodes_document_has_the_promised_fields() {
         "name": "eu-0", "pool": "eu", "socks": "0.0.0.0:30000", "state": "ready", "countries": ["de", "fr", "nl"],
         "exit": {"ip": "198.51.100.0", "country": "de", "fingerprint": "ABABABABABABABABABABABABABABABABABAB0000"},
         "latency_ms": 180, "probe": null, "rotations": 0, "last_rotation": null, "restarts": 0,
-        "instance": {"pid": 4000, "version": "0.4.9.11", "bootstrap": 100, "guard_relays": [], "unsafe_socks": 0},
+        "instance": {"pid": 4000, "version": "0.4.9.11", "bootstrap": 100, "guard_relays": [], "guard_relay_names": [],
+            "unsafe_socks": 0},
         "conditions": [{
             "type": "Ready", "status": "True", "reason": "Succeeded", "message": "it serves as desired",
             "last_transition_time": time,
@@ -119,7 +120,8 @@ fn the_nodes_document_has_the_promised_fields() {
     let last = json!({
         "name": "us-0", "pool": "us", "socks": "0.0.0.0:31000", "state": "pending", "countries": ["us"], "exit": null,
         "latency_ms": null, "probe": null, "rotations": 0, "last_rotation": null, "restarts": 0,
-        "instance": {"pid": null, "version": null, "bootstrap": null, "guard_relays": [], "unsafe_socks": 0},
+        "instance": {"pid": null, "version": null, "bootstrap": null, "guard_relays": [], "guard_relay_names": [],
+            "unsafe_socks": 0},
         "conditions": [{
             "type": "Ready", "status": "False", "reason": "Progressing", "message": "its tor is not running",
             "last_transition_time": time,

@@ -53,7 +53,8 @@ pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str, 
         Cache::Fresh => cache::clear(&paths.state)?,
     }
     // What an earlier tor left would be taken for what this one says.
-    [paths.log(), paths.control(), paths.cookie()].iter().try_for_each(|path| files::remove_file(path))?;
+    files::set_log_aside(&paths)?;
+    [paths.control(), paths.cookie()].iter().try_for_each(|path| files::remove_file(path))?;
     let launch = Launch {
         program: program.path.clone().into(),
         defaults: driver.defaults_path().to_owned(),

@@ -24,6 +24,8 @@ const HERE: [&str; 7] = [
 ];
 /// What Docker and Kubernetes do and Podman does not: a capability is in the bounding set alone.
 const BOUNDED: &str = r#"["tini","--","setpriv","--ambient-caps=-all","--inh-caps=-all","--","exitpool-with-guard"]"#;
+/// Prints the tors that run as instances, and not those that are only asked for their version.
+const TORS: &str = "pgrep -f '^[^ ]*tor --defaults-torrc '";
 /// How many processes of the container are dead and were not taken off the process table.
 const ZOMBIES: &str = "ps -eo stat= | grep -c '^Z' || :";
 
@@ -133,7 +135,7 @@ fn has_no_rights(engine: &Engine) {
         "nothing to become root by"
     );
     assert_eq!(condition(engine, "plain", "FirewallInSync"), "True FirewallDisabled");
-    assert_eq!(engine.sh("plain", "pgrep -c -x tor"), "1");
+    assert_eq!(engine.sh("plain", &format!("{TORS} | wc -l")), "1");
 }
 
 /// Whose parent has died is taken off the process table, and so is a tor that was killed.
@@ -155,10 +157,10 @@ fn leaves_no_zombies(engine: &Engine) {
     assert_eq!(engine.sh("control", ZOMBIES), "1", "a first process that is no init leaves them");
     engine.done(&["rm", "--force", "--time=0", "control"]);
     engine.sh("plain", orphan);
-    let tor = engine.sh("plain", "pgrep -x tor");
+    let tor = engine.sh("plain", TORS);
     engine.sh("plain", &format!("kill -KILL {tor}"));
     until("tor is started again", || {
-        let found = engine.podman(&["exec", "plain", "pgrep", "-x", "tor"]);
+        let found = engine.podman(&["exec", "plain", "sh", "-c", TORS]);
         found.status.success() && String::from_utf8_lossy(&found.stdout).trim() != tor
     });
     assert_eq!(engine.sh("plain", ZOMBIES), "0");
@@ -204,7 +206,8 @@ fn guards(engine: &Engine) {
     );
     for name in ["podman", "docker", "host", "rootless"] {
         until(&format!("the guard of {name} stands"), || condition(engine, name, "FirewallInSync") == "True InSync");
-        let rights = engine.sh(name, "grep -h CapEff /proc/$(pgrep -x exitpool)/status /proc/$(pgrep -x tor)/status");
+        let rights =
+            engine.sh(name, &format!("grep -h CapEff /proc/$(pgrep -x exitpool)/status /proc/$({TORS})/status"));
         assert_eq!(rights, "CapEff:\t0000000000001000\nCapEff:\t0000000000000000", "{name}: the daemon alone has it");
     }
     let on_the_host = || engine.command("nft").args(["list", "table", "inet", "exitpool"]).output().unwrap();

@@ -106,9 +106,9 @@ fn works_as_the_daemons_user(root: &Root) {
     root.sh("cd /etc/exitpool/pool; git reset -q --hard HEAD^").ok();
 }
 
-/// The tors of the pool, by their numbers.
+/// The tors of the pool, by their numbers; not those that are only asked for their version, or what they think of a file.
 fn tors(machine: &Machine<'_>) -> Vec<String> {
-    let listed = machine.sh("pgrep -u exitpool -x tor || true").ok();
+    let listed = machine.sh("pgrep -u exitpool -f '^[^ ]*tor --defaults-torrc ' || true").ok();
     listed.split_whitespace().map(str::to_owned).collect()
 }
 

@@ -50,7 +50,8 @@ async fn faults_in_a_mount_namespace() {
     eprintln!("{SEED}={seed}");
     let mut dice = Dice::of(seed);
     let Some(mut arena) = Arena::start().await else { return };
-    for _ in 0..number("EXITPOOL_CHAOS_ROUNDS").unwrap_or(ROUNDS) {
+    for round in 0..number("EXITPOOL_CHAOS_ROUNDS").unwrap_or(ROUNDS) {
+        arena.begin_round(round).await;
         let mut left = dice.shuffled(&KINDS);
         while !left.is_empty() {
             let size = dice.below(MOST_AT_ONCE.min(left.len())) + 1;
@@ -63,13 +64,16 @@ async fn faults_in_a_mount_namespace() {
 /// Throws faults at different nodes, lifts what can be lifted, and sees the host come back.
 async fn at_once(arena: &mut Arena, dice: &mut Dice, kinds: Vec<fn(&mut Dice) -> Fault>) {
     let before = arena.picture().await;
-    let victims = dice.shuffled(&pids(&before.report).into_iter().collect::<Vec<_>>());
+    let mut victims = dice.shuffled(&pids(&before.report).into_iter().collect::<Vec<_>>());
+    // Who was spared so far comes first: nobody is to be restarted so often that it is held down.
+    victims.sort_by_key(|(node, _)| arena.hits.get(node).copied().unwrap_or(0));
     let faults: Vec<_> = kinds.into_iter().map(|kind| kind(dice)).zip(victims).collect();
     let told = faults.iter().map(|(fault, (node, _))| format!("{fault:?} at {node}"));
     eprintln!("{}", told.collect::<Vec<_>>().join(", "));
 
     let mut lifted_later = Vec::new();
     for (fault, (node, pid)) in &faults {
+        *arena.hits.entry(node.clone()).or_default() += 1;
         lifted_later.extend(fault.strike(arena, node, *pid).await);
     }
     tokio::time::sleep(LASTS_UP_TO.mul_f64(dice.fraction())).await;

@@ -34,9 +34,11 @@ pub fn restarts(report: &Report) -> u64 {
     nodes(report).values().map(|node| node["restarts"].as_u64().unwrap()).sum()
 }
 
-/// What the condition `Ready` of a node says: its status, its reason and its message.
+/// What the condition `Ready` of a node says: its status, its reason and its message. A daemon that has just started tells
+/// of no node yet.
 pub fn readiness(report: &Report, node: &str) -> (String, String, String) {
-    let conditions = nodes(report)[node]["conditions"].clone();
+    let Some(node) = nodes(report).remove(node) else { return Default::default() };
+    let conditions = node["conditions"].clone();
     let ready = conditions.as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap().clone();
     let text = |field: &str| ready[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"), text("message"))
@@ -152,7 +154,12 @@ async fn a_node_that_ends_over_and_over_is_held_down_and_says_so() {
     let Some(mut host) = Host::start("flap", &americans(2, "")).await else { return };
     let mut last = pids(&host.converged(2).await);
     let steady = last["us-1"];
-    for _ in 0..6 {
+    for round in 0..6 {
+        // A daemon that ends over and over counts on where the one before was killed.
+        if round % 2 == 1 {
+            host.kill_daemon().await;
+            host.start_daemon().unwrap();
+        }
         kill_pid(u32::try_from(last["us-0"]).unwrap(), Signal::KILL).unwrap();
         let is_down_or_new = |report: &Report| {
             readiness(report, "us-0").1 == "HeldDown"
@@ -165,8 +172,18 @@ async fn a_node_that_ends_over_and_over_is_held_down_and_says_so() {
         last = pids(&report);
     }
     let report = host.sees("a node that is held down", |report| readiness(report, "us-0").1 == "HeldDown").await;
-    assert_eq!((nodes(&report)["us-0"]["state"].as_str().unwrap(), restarts(&report)), ("failed", 5));
+    assert_eq!(nodes(&report)["us-0"]["state"], "failed");
+    assert!(readiness(&report, "us-0").2.contains("it was started again 5 times"), "{:?}", readiness(&report, "us-0"));
     assert_eq!(pids(&report)["us-1"], steady);
+
+    // And so it is with the next daemon, which leaves it alone however often it looks.
+    host.kill_daemon().await;
+    host.start_daemon().unwrap();
+    host.sees("that it is held down still", |report| readiness(report, "us-0").1 == "HeldDown").await;
+    host.verb("reconcile", &[]).await;
+    let report = host.report().await.unwrap();
+    assert_eq!((readiness(&report, "us-0").1.as_str(), restarts(&report), ready(&report)), ("HeldDown", 0, 1));
+    assert!(readiness(&report, "us-0").2.contains("it was started again 5 times"), "{:?}", readiness(&report, "us-0"));
     let mut told = host.network().command(EXITPOOL);
     let told = told.arg("nodes").arg("--runtime-dir").arg(host.runtime_dir()).output().await.unwrap();
     let told = String::from_utf8(told.stdout).unwrap();

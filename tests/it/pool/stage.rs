@@ -50,7 +50,8 @@ impl Host {
         Self::set_in(network(prefix), document).await
     }
 
-    async fn set_in(network: Spec, document: &str) -> Option<Self> {
+    /// The same in another network, without the daemon.
+    pub async fn set_in(network: Spec, document: &str) -> Option<Self> {
         if let Err(reason) = Testnet::check() {
             skip(&reason.to_string());
             return None;

@@ -55,11 +55,16 @@ async fn a_push_over_ssh_is_followed_with_a_deploy_key_and_pinned_host_keys() {
 
     // The deploy key itself only fetches.
     let deploy = command.replace(&pusher, &identity);
-    host.kit.commit(&super::host::document(3), Some("ada"));
+    let third = host.kit.commit(&super::host::document(3), Some("ada"));
     let mut push = Command::new("nsenter");
     push.arg(format!("--net=/proc/{}/ns/net", host.netns.pid())).args(["git", "push", "--quiet", &url, "main"]);
     let pushed = push.current_dir(host.kit.at("repo")).env("GIT_SSH_COMMAND", &deploy).output().unwrap();
     assert!(!pushed.status.success());
+
+    // `systemctl reload` asks by a signal.
+    operator(&host, &[("GIT_SSH_COMMAND", &command)], &["push", "--quiet", &url, "main"]);
+    run(Command::new("kill").args(["-HUP", &host.pid().to_string()]), b"");
+    host.in_force(&third, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

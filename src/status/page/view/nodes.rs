@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::spark;
+use crate::observe::GuardRelay;
 use crate::status::describe::count;
 use crate::status::history::Series;
 use crate::status::page::Visit;
@@ -83,6 +84,8 @@ struct NodeView {
     line: String,
     rotations: u64,
     restarts: u64,
+    /// By which guard relays it enters Tor: what is shown of each, and its fingerprint.
+    relays: Vec<(String, String)>,
     why: String,
 }
 
@@ -218,8 +221,16 @@ fn row(status: &Status, visit: &Visit, node: &NodeStatus) -> NodeView {
         line: spark::short_line(&status.history.of_node(&node.name, visit.now).latencies),
         rotations: node.rotations,
         restarts: node.restarts,
-        why: node.trouble().map_or_else(|| rotated(node), ToOwned::to_owned),
+        relays: node.instance.guard_relays.iter().map(relay).collect(),
+        why: node.trouble().or(node.patience()).map_or_else(|| rotated(node), ToOwned::to_owned),
     }
+}
+
+/// A guard relay by its name, or where that is not known by the first digits of its fingerprint; and all of these.
+fn relay(relay: &GuardRelay) -> (String, String) {
+    let fingerprint = relay.fingerprint.to_string();
+    let name = if relay.nickname.is_empty() { format!("{}…", &fingerprint[..8]) } else { relay.nickname.clone() };
+    (name, fingerprint)
 }
 
 /// Says from where to where a node has rotated, where it has.

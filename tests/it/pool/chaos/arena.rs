@@ -27,6 +27,8 @@ pub struct Arena {
     // Dropped first: while a disk is there, nobody can remove the directory that it is in.
     disks: Disks,
     pub host: Host,
+    /// How often each node was hit in this round.
+    pub hits: BTreeMap<String, u32>,
     faketime: PathBuf,
 }
 
@@ -46,18 +48,24 @@ pub struct Picture {
 impl Arena {
     /// Starts a host and waits until it is as desired; `None` where that cannot be.
     pub async fn start() -> Option<Self> {
-        let pools = pool("us", NODES, "us", FIRST_PORT);
-        let document = document(&pools) + "health: {restart_after: 2}\n";
-        let host = Host::set("chaos", &document).await?;
+        let host = Host::set("chaos", &wished(0)).await?;
         let mut disks = Disks::default();
         for directory in [host.state_dir(), host.runtime_dir()] {
             disks.mount(directory);
         }
-        let mut arena = Self { disks, host, faketime: faketime() };
+        let mut arena = Self { disks, host, hits: BTreeMap::new(), faketime: faketime() };
         arena.set_clock(0);
         arena.start_daemon();
         arena.host.converged(NODES.into()).await;
         Some(arena)
+    }
+
+    /// Begins a round with a wish of its own: restarts are counted for one wish, over all daemons.
+    pub async fn begin_round(&mut self, round: u64) {
+        self.hits.clear();
+        self.host.commits(&wished(round)).await;
+        socket::ask(&self.host.runtime_dir(), Verb::Reconcile).await.unwrap();
+        self.host.converged(NODES.into()).await;
     }
 
     /// Starts the daemon with the clock of the arena. Its tors have the host's: a daemon hands no environment on.
@@ -179,6 +187,12 @@ impl Drop for Disks {
             let _ = Command::new("umount").arg("--lazy").arg(disk).status();
         }
     }
+}
+
+/// What is desired in a round: in each somebody else may use the nodes as well.
+fn wished(round: u64) -> String {
+    let document = document(&pool("us", NODES, "us", FIRST_PORT)) + "health: {restart_after: 2}\n";
+    document.replacen("'@CLIENT@'", &format!("'@CLIENT@', '10.9.9.{}'", round % 250), 1)
 }
 
 /// Everything beneath a directory, by name.
