@@ -140,7 +140,7 @@ pub struct Control {
     pub begun: Begun,
 }
 
-/// What became of the circuits for exits that an instance has begun, since its options were set last, or else since its
+/// What became of the circuits for exits that an instance has begun, since its `torrc` was changed last, or else since its
 /// control socket is listened to.
 ///
 /// tor goes on to say that it can build circuits for as long as its directory would do, while none is built any more.

@@ -50,6 +50,8 @@ pub(super) struct Patient {
     pub(super) repair: Option<Repair>,
     /// When it was checked last, or was first seen like this.
     checked: Option<Timestamp>,
+    /// How many of its circuits had failed then, one after the other.
+    failed: u64,
     /// Since when it is in trouble.
     troubled_since: Option<Timestamp>,
     /// Since when its trouble is the same, without any progress.
@@ -108,6 +110,7 @@ impl Patient {
             failures: 0,
             repair: None,
             checked: None,
+            failed: 0,
             troubled_since: None,
             still_since: None,
             well_since: None,
@@ -145,25 +148,31 @@ impl Patient {
         let is_ignorable = matches!(trouble, Trouble::Bootstrap { ignorable: true, .. });
         if is_ignorable || excused && trouble != Trouble::Hangs || self.may_be_all(exam, &trouble, since_when) {
             self.repair = None;
-            (self.trouble, self.checked) = (Some(trouble), Some(now));
+            self.checked(&trouble, now);
+            self.trouble = Some(trouble);
             return;
         }
         if self.fails(&trouble, is_same, probed, now) {
             self.failures += 1;
-            self.checked = Some(now);
+            self.checked(&trouble, now);
             let rung = rung(&trouble, self.failures, exam.desired.health.restart_after);
             // A restart that waits for its turn is not forgotten for something smaller.
             if !self.repair.as_ref().is_some_and(|repair| repair.rung.restarts()) {
                 self.repair = rung.map(|rung| repair(self.climb(rung, exam), &trouble, self.failures));
             }
         } else if !is_same {
-            self.checked = Some(now);
+            self.checked(&trouble, now);
             // Before it is judged it is asked for a circuit: one that nobody uses begins none by itself.
             if let (Trouble::NoneBuilt { .. }, Some(control)) = (&trouble, super::control(exam, &self.wished)) {
                 self.renewed = Some(control.renewal.done);
             }
         }
         self.trouble = Some(trouble);
+    }
+
+    fn checked(&mut self, trouble: &Trouble, now: Timestamp) {
+        self.checked = Some(now);
+        self.failed = failed(trouble);
     }
 
     /// Whether it may well be the trouble of all, who have not noticed it yet: one other has to have passed its probe
@@ -212,6 +221,8 @@ impl Patient {
         match trouble {
             Trouble::Probe(_) => probed.is_some_and(|probed| self.checked.is_none_or(|checked| probed.at > checked)),
             Trouble::Hangs if !is_same => true,
+            // It was asked for a circuit: until one more has failed, nobody knows.
+            Trouble::NoneBuilt { .. } if failed(trouble) <= self.failed => false,
             _ => is_same && self.checked.is_some_and(|checked| since(checked, now) >= interval(trouble)),
         }
     }
@@ -278,6 +289,11 @@ impl Patient {
         let still = self.still_since.map(|since| since + STILL_AFTER);
         [check, held, free, self.avoid_until, still].into_iter().flatten().filter(|at| *at > now).min()
     }
+}
+
+/// How many circuits have failed, one after the other.
+fn failed(trouble: &Trouble) -> u64 {
+    if let Trouble::NoneBuilt { failed, .. } = trouble { *failed } else { 0 }
 }
 
 /// How far apart two checks are.

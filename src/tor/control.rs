@@ -48,7 +48,7 @@ pub struct ControlClient {
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
     unsafe_socks: Arc<Mutex<UnsafeSocks>>,
-    begun: Arc<Mutex<Begun>>,
+    begun: Arc<Mutex<Tally>>,
 }
 
 /// What was heard of an instance's circuits, which no question answers.
@@ -64,6 +64,14 @@ pub struct Heard {
     pub unsafe_socks: UnsafeSocks,
     /// What became of the circuits that it has begun.
     pub begun: Begun,
+}
+
+/// What has become of circuits.
+#[derive(Debug, Default)]
+struct Tally {
+    begun: Begun,
+    /// Those that were launched before this do not count as built.
+    since: Option<Instant>,
 }
 
 /// One command on its way.
@@ -83,7 +91,13 @@ struct Actor {
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
     unsafe_socks: Arc<Mutex<UnsafeSocks>>,
-    begun: Arc<Mutex<Begun>>,
+    begun: Arc<Mutex<Tally>>,
+}
+
+impl Tally {
+    fn begin_anew(&mut self) {
+        *self = Self { begun: Begun::default(), since: Some(Instant::now()) };
+    }
 }
 
 impl ControlClient {
@@ -92,7 +106,7 @@ impl ControlClient {
         let (requests, queue) = mpsc::channel(4);
         let latency_ms = Arc::new(AtomicU32::new(0));
         let renewals = Renewals::default();
-        let (unsafe_socks, begun): (Arc<Mutex<UnsafeSocks>>, Arc<Mutex<Begun>>) = Default::default();
+        let (unsafe_socks, begun): (Arc<Mutex<UnsafeSocks>>, Arc<Mutex<Tally>>) = Default::default();
         let actor = Actor {
             address,
             connection: None,
@@ -122,8 +136,13 @@ impl ControlClient {
             renewal: self.renewals.observed(),
             renewed_at: self.renewals.since().unwrap_or_default(),
             unsafe_socks: *locked(&self.unsafe_socks),
-            begun: *locked(&self.begun),
+            begun: locked(&self.begun).begun,
         }
+    }
+
+    /// Counts circuits anew: those from before its options were set say nothing of them.
+    pub fn begin_anew(&self) {
+        locked(&self.begun).begin_anew();
     }
 
     /// How far it has come with new circuits.
@@ -177,19 +196,10 @@ impl Actor {
             let message = connection.receive().await?;
             if !message.is_event() {
                 self.connection = Some(connection);
-                if sets_options(command) && message.is_ok() {
-                    self.begin_anew();
-                }
                 return Ok(message);
             }
             self.notice(&message);
         }
-    }
-
-    /// What was begun before its options were set says nothing of them.
-    fn begin_anew(&mut self) {
-        self.launched.clear();
-        *locked(&self.begun) = Begun::default();
     }
 
     fn disconnect(&mut self) {
@@ -242,25 +252,22 @@ impl Actor {
                     let milliseconds = u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX);
                     // 0 says that nothing was measured.
                     self.latency_ms.store(milliseconds.max(1), Ordering::Relaxed);
-                    let mut begun = locked(&self.begun);
-                    *begun = Begun { built: begun.built + 1, failed: 0 };
+                    let mut tally = locked(&self.begun);
+                    if tally.since.is_none_or(|begun| since > begun) {
+                        tally.begun = Begun { built: tally.begun.built + 1, failed: 0 };
+                    }
                 }
                 true
             }
             "FAILED" => {
                 // Where tor finds no path, it says so without having launched it.
-                locked(&self.begun).failed += u64::from(!circuit.is_unwanted());
+                locked(&self.begun).begun.failed += u64::from(!circuit.is_unwanted());
                 true
             }
             "CLOSED" => true,
             _ => false,
         }
     }
-}
-
-/// Whether a command sets options.
-fn sets_options(command: &str) -> bool {
-    ["SETCONF ", "RESETCONF "].iter().any(|verb| command.starts_with(verb))
 }
 
 fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -296,7 +303,7 @@ mod tests {
         for event in events {
             actor.measure(&Circuit::parse(event).unwrap());
         }
-        let Begun { built, failed } = *locked(&actor.begun);
+        let Begun { built, failed } = locked(&actor.begun).begun;
         (built, failed)
     }
 
@@ -318,9 +325,9 @@ mod tests {
 
         let launched = event(5, "LAUNCHED", "");
         after(&mut actor, &[&launched]);
-        actor.begin_anew();
+        locked(&actor.begun).begin_anew();
         assert_eq!(after(&mut actor, &[&event(5, "BUILT", "")]), (0, 0), "it was begun with other options");
-        assert!(sets_options("RESETCONF SocksPort") && sets_options("SETCONF DisableNetwork=1"));
-        assert!(!sets_options("GETCONF SocksPort"));
+        let (launched, built) = (event(6, "LAUNCHED", ""), event(6, "BUILT", ""));
+        assert_eq!(after(&mut actor, &[&launched, &built]), (1, 0));
     }
 }

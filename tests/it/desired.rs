@@ -76,6 +76,7 @@ macro_rules! one_test_per_file {
 one_test_per_file!(valid, is_accepted:
     a_pool_that_nobody_can_reach
     a_pool_without_a_firewall
+    a_probe_without_tls_that_names_certificates
     a_state_without_any_node_that_is_meant
     anchors_and_aliases
     everything_that_can_be_said

@@ -26,6 +26,7 @@ pub(super) async fn set_options(
     if changes.iter().any(OptionChange::is_of_torrc) {
         // Circuits from before go on as they were: whether it still builds any shows with the next one, which a tor that
         // nobody uses does not begin.
+        line.session.control.begin_anew();
         refusable(line.ask("EXTENDCIRCUIT", "EXTENDCIRCUIT 0".to_owned()).await)?;
     }
     Ok(())

@@ -143,7 +143,7 @@ async fn a_change_whose_effect_comes_late_goes_no_further_where_nobody_probes() 
         assert!(curl.args(["--socks5-hostname", &node.to_string(), &echo]).status().await.unwrap().success());
     }
 
-    host.commits(&with("MaxCircuitDirtiness: 601")).await;
+    host.commits(&with("MaxCircuitDirtiness: 600")).await;
     let report = host.converged(4).await;
     assert_eq!(condition(&report, "Stalled").0, "False");
     let same = pids(&report).iter().filter(|(name, pid)| before[*name] == **pid).count();
