@@ -155,10 +155,8 @@ async fn execute(drivers: &Drivers, step: &Step) -> Result<(), Failed> {
         (Object::Instance(name), Action::ReconnectInstance { .. }) => Ok(tor.reconnect(name).await?),
         (Object::Instance(name), Action::RestartInstance { torrc, afresh, .. }) => {
             tor.stop(name).await?;
-            if *afresh {
-                tor.clear_cache(name).await?;
-            }
-            Ok(tor.start(name, torrc).await?)
+            let started = if *afresh { tor.start_afresh(name, torrc) } else { tor.start(name, torrc) };
+            Ok(started.await?)
         }
         (Object::Instance(name), Action::DestroyInstance | Action::DissolveInstance) => Ok(tor.destroy(name).await?),
         (object, action) => Err(Failed { message: format!("{object} has no step `{action}`"), kind: Kind::Bug }),

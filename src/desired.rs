@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -326,6 +327,8 @@ pub struct Probe {
     pub every: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// The file of certificates that are believed instead of the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for HealthPolicy {

@@ -4,7 +4,7 @@
 //! # What counts
 //!
 //! A check of an instance fails where there is no progress: its bootstrap stands where it stood, it still has no
-//! circuit, its control socket still gives no answer, another probe through it has failed. Time alone never fails a
+//! circuit or builds none, its control socket still gives no answer, another probe through it has failed. Time alone never fails a
 //! check: it only says how far apart two checks are.
 //!
 //! # The ladder
@@ -18,6 +18,7 @@
 //! Where no instance can use the network, that is one incident: it is not theirs, and no restart helps.
 
 mod patient;
+mod probed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,16 +28,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::desired::{Desired, Fingerprint, Instance, InstanceName, PoolName};
-use crate::observe::{self, Observed};
+use crate::observe::{self, Begun, Observed};
 use crate::plan::{Care, Repair};
 use patient::Patient;
 pub use patient::Restarts;
+pub use probed::{Answer, Failed, Probed, Probes, Suspect};
 
 /// So many instances of the host are restarted at once, at the most.
 const RESTARTS_AT_ONCE: usize = 2;
 
 /// An instance that was restarted counts as under way for so long, unless it serves before.
 const UNDER_WAY: Duration = Duration::from_secs(60);
+
+/// An instance builds no circuits where so many have failed one after the other: on the Tor network one of ten does, more or
+/// less, and one of a hundred thousand times that is five in a row.
+const FAILED_IN_A_ROW: u64 = 5;
 
 /// The health of all instances, as it was judged last.
 #[derive(Debug, Clone, Default)]
@@ -56,29 +62,11 @@ pub struct Examination<'a> {
     pub observed: &'a Observed,
     /// How the latest probe through each instance went.
     pub probes: &'a Probes,
+    /// The instances whose options were changed and that have not shown yet that they serve with them, with the time by
+    /// which they should have.
+    pub settling: &'a BTreeMap<InstanceName, Timestamp>,
     /// The time.
     pub now: Timestamp,
-}
-
-/// How the latest probe through each instance went.
-pub type Probes = BTreeMap<InstanceName, Probed>;
-
-/// How a probe went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
-    /// When it ended.
-    pub at: Timestamp,
-    /// What came back, or what went wrong.
-    pub outcome: Result<Answer, String>,
-}
-
-/// What came back from a probe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// How long it took, in milliseconds.
-    pub latency_ms: u32,
-    /// The address that the site saw, where it says so.
-    pub address: Option<std::net::IpAddr>,
 }
 
 /// What is wrong with one instance.
@@ -97,8 +85,15 @@ pub enum Trouble {
     },
     /// It can build no circuit.
     NoCircuit,
+    /// It could, as tor says, and does not.
+    NoneBuilt {
+        /// So many have failed since the last one that was built.
+        failed: u64,
+        /// Whether it has built none since its options were changed.
+        changed: bool,
+    },
     /// A probe through it fails.
-    Probe(String),
+    Probe(Failed),
 }
 
 /// What keeps all instances from using the network.
@@ -309,15 +304,26 @@ fn trouble(exam: &Examination<'_>, instance: &Instance) -> Option<Trouble> {
     if !control.circuit_established {
         return Some(Trouble::NoCircuit);
     }
-    let probed = exam.probes.get(&instance.name)?;
-    probed.outcome.as_ref().err().map(|why| Trouble::Probe(why.clone()))
+    let probed = exam.probes.get(&instance.name).and_then(|probed| probed.outcome.as_ref().err());
+    probed.map(|failed| Trouble::Probe(failed.clone())).or_else(|| none_built(exam, instance, control.begun))
+}
+
+/// Finds an instance of which tor says that it can build circuits, since its directory would do, and that builds none: they
+/// fail one after the other, or after a change there is not even one.
+fn none_built(exam: &Examination<'_>, instance: &Instance, begun: Begun) -> Option<Trouble> {
+    let Begun { built, failed } = begun;
+    match exam.settling.get(&instance.name).filter(|_| built == 0) {
+        Some(by) if failed > 0 || exam.now >= *by => Some(Trouble::NoneBuilt { failed, changed: true }),
+        _ if failed >= FAILED_IN_A_ROW => Some(Trouble::NoneBuilt { failed, changed: false }),
+        _ => None,
+    }
 }
 
 impl Trouble {
     /// Whether there is no progress since it was another trouble: of one sort, and at the same point.
     fn is_as(&self, before: &Self) -> bool {
         match (self, before) {
-            (Self::Probe(_), Self::Probe(_)) => true,
+            (Self::Probe(_), Self::Probe(_)) | (Self::NoneBuilt { .. }, Self::NoneBuilt { .. }) => true,
             (Self::Bootstrap { progress, summary, .. }, Self::Bootstrap { progress: at, summary: phase, .. }) => {
                 progress == at && summary == phase
             }
@@ -334,7 +340,11 @@ impl fmt::Display for Trouble {
                 write!(f, "its bootstrap does not go on at {progress} % ({summary})")
             }
             Self::NoCircuit => f.write_str("it can build no circuit"),
-            Self::Probe(why) => write!(f, "its probe fails: {why}"),
+            Self::NoneBuilt { changed: true, .. } => {
+                f.write_str("it has built no circuit since its options were changed")
+            }
+            Self::NoneBuilt { failed, .. } => write!(f, "the last {failed} circuits that it began have failed"),
+            Self::Probe(failed) => write!(f, "its probe fails: {}", failed.why),
         }
     }
 }
@@ -361,7 +371,10 @@ impl fmt::Display for Incident {
             Outage::NetworkDown => write!(f, "the network is down: so {all} of this host say")?,
             Outage::NoneServes => write!(f, "{all} of this host get nowhere: the network is down, or shut off")?,
             Outage::ProbeFails => {
-                write!(f, "the probe fails through {all} of this host: its URL is down, or refuses Tor")?;
+                write!(
+                    f,
+                    "the probe fails through {all} of this host: its site is down, refuses Tor or is not believed; the nodes say which"
+                )?;
             }
         }
         f.write_str("; nobody is restarted for it")

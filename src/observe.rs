@@ -136,6 +136,21 @@ pub struct Control {
     pub guard_relays: BTreeSet<GuardRelay>,
     /// How often it was asked to connect to an address, and not to a name.
     pub unsafe_socks: UnsafeSocks,
+    /// What became of the circuits that it has begun.
+    pub begun: Begun,
+}
+
+/// What became of the circuits for exits that an instance has begun, since its options were set last, or else since its
+/// control socket is listened to.
+///
+/// tor goes on to say that it can build circuits for as long as its directory would do, while none is built any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Begun {
+    /// How many were built.
+    pub built: u64,
+    /// How many have failed since the last one that was built.
+    pub failed: u64,
 }
 
 /// A relay that circuits begin at.

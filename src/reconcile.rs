@@ -10,14 +10,15 @@ pub mod efforts;
 pub mod history;
 pub mod memory;
 mod pacing;
+mod settling;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::apply::{self, Drivers, Outcome};
-use crate::desired::{Desired, HealthPolicy, InstanceName, ReconcilePolicy, SelfHeal};
+use crate::desired::{Desired, ReconcilePolicy, SelfHeal};
 use crate::health::{Examination, Health, Probes};
 use crate::observe::collect::{Scope, observe, sessions};
 use crate::observe::{Author, Observed, Visitor};
@@ -32,6 +33,7 @@ use backoff::Backoffs;
 use budget::{Occasion, Seen, SharedBudget};
 use drains::Drains;
 use efforts::Efforts;
+use settling::Settling;
 
 /// What a host is reconciled with.
 pub struct Reconciler {
@@ -65,8 +67,7 @@ pub struct Wellbeing {
     /// The circuits that the host begins.
     pub budget: SharedBudget,
     drains: Drains,
-    /// The instances whose `torrc` was changed while they ran, until when nobody can tell whether they still serve.
-    settling: BTreeMap<InstanceName, Timestamp>,
+    settling: Settling,
 }
 
 impl Wellbeing {
@@ -74,17 +75,6 @@ impl Wellbeing {
     pub fn recall(health: Health) -> Self {
         Self { health, ..Self::default() }
     }
-}
-
-/// A change of a running tor may have no effect before the next circuit; so long it counts as not proven.
-const SETTLES_AFTER: Duration = Duration::from_secs(15);
-/// The same where instances are probed: the next probe tells, and is not waited for longer than this.
-const LONGEST_SETTLING: Duration = Duration::from_secs(60);
-
-/// How long a changed instance counts as not proven.
-fn settling(health: &HealthPolicy) -> Duration {
-    let probed = health.probe.as_ref().map(|probe| probe.every + probe.timeout);
-    probed.map_or(SETTLES_AFTER, |time| time.clamp(SETTLES_AFTER, LONGEST_SETTLING))
 }
 
 /// Whether an instance that ran before is started again.
@@ -189,8 +179,9 @@ impl Reconciler {
 
     /// Judges the health of the instances; what follows from it is in the mandate then.
     fn examine(&mut self, desired: &Desired, observed: &Observed, now: Timestamp) {
-        let Wellbeing { health, probes, .. } = &mut self.wellbeing;
-        health.examine(&Examination { desired, observed, probes, now });
+        let Wellbeing { health, probes, settling, .. } = &mut self.wellbeing;
+        settling.follow(observed, probes, now);
+        health.examine(&Examination { desired, observed, probes, settling: settling.all(), now });
         self.heed(desired, now);
         let Wellbeing { health, budget, .. } = &self.wellbeing;
         let seen = Seen { desired, observed, renew: &self.mandate.renew, stuck: &health.stuck(now) };
@@ -221,17 +212,20 @@ impl Reconciler {
     /// Takes in what was done about the health of the instances.
     fn take_in(&mut self, desired: &Desired, outcomes: &[Outcome], now: Timestamp) {
         let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());
-        self.wellbeing.settling.retain(|_, until| now < *until);
         let instances = if outcomes.is_empty() { vec![] } else { desired.instances() };
         for step in done.map(|outcome| &outcome.step) {
             let Object::Instance(name) = &step.object else { continue };
             let wanted = instances.iter().find(|wanted| wanted.name == *name);
             match (&step.action, wanted) {
-                (action, Some(wanted)) if starts_again(action) => self.wellbeing.health.restarted(wanted, now),
+                (action, Some(wanted)) if starts_again(action) => {
+                    self.wellbeing.health.restarted(wanted, now);
+                    self.wellbeing.settling.forget(name);
+                }
+                (Action::ReplaceInstance { .. }, _) => self.wellbeing.settling.forget(name),
                 (Action::SetOptions { changes }, _)
                     if step.cause == Cause::Change && changes.iter().any(OptionChange::is_of_torrc) =>
                 {
-                    self.wellbeing.settling.insert(name.clone(), now + settling(&desired.health));
+                    self.wellbeing.settling.begin(name, &desired.health, now);
                 }
                 (Action::ReconnectInstance { .. }, _) => self.wellbeing.health.repaired(name),
                 _ => {}
@@ -244,8 +238,7 @@ impl Reconciler {
     fn heed(&mut self, desired: &Desired, now: Timestamp) {
         let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
         let drained = drains.over(desired.reconcile.drain_for, now);
-        let settling = settling.iter().filter(|(_, until)| now < **until).map(|(name, _)| name.clone());
-        let unproven = health.in_trouble().cloned().chain(settling).collect();
+        let unproven = health.in_trouble().chain(settling.all().keys()).cloned().collect();
         self.mandate.care = Care { drained, unproven, ..health.care(desired, now) };
         if desired.reconcile.self_heal != SelfHeal::On {
             return;
@@ -261,7 +254,7 @@ impl Reconciler {
     /// When something has to be looked at again, though nothing may have happened.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let Wellbeing { health, drains, settling, budget, .. } = &self.wellbeing;
-        let settled = settling.values().filter(|until| **until > now).min().copied();
+        let settled = settling.next(now);
         let circuits = budget.lock().next();
         [self.backoffs.next(now), health.next(now), drains.next(now), settled, circuits].into_iter().flatten().min()
     }

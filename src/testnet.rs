@@ -164,7 +164,34 @@ impl Testnet {
         self.fails(exit).await;
         self.layout.members.retain(|member| member.nickname != exit.nickname);
         self.exits.retain(|other| other != exit);
-        self.running().leave_out(&exit.nickname, &exit.fingerprint.to_string()).await?;
+        self.running().leave_out(&exit.nickname, &exit.fingerprint.to_string(), None).await?;
+        self.spread().await
+    }
+
+    /// Sets an exit up anew: its relay ends, one with another name and identity comes up at its address, and the
+    /// authorities agree at once on a consensus with that one. It is given.
+    ///
+    /// A client that has a consensus already knows the old one alone, until its consensus is half an hour old.
+    pub async fn replaces(&mut self, old: &Exit) -> Result<Exit, Error> {
+        self.fails(old).await;
+        let gone = |member: &&mut Member| member.nickname == old.nickname;
+        let Some(member) = self.layout.members.iter_mut().find(gone) else { return Ok(old.clone()) };
+        member.nickname.push_str("anew");
+        let (member, directory) = (member.clone(), &self.record.directory);
+        let (layout, authorities, ballot) =
+            (&self.layout, self.authorities.as_slice(), Ballot::asleep(consensus::now()));
+        relays::write_torrc(&RelayTorrc { member: &member, layout, authorities, directory, ballot })?;
+        self.relays.push(Relay::start(&self.programs, &self.record.pool_namespace(), directory, &member)?);
+        self.running().leave_out(&old.nickname, &old.fingerprint.to_string(), Some(&member.nickname)).await?;
+        self.spread().await?;
+        let Some(new) = self.relays.last().map(exit).transpose()?.flatten() else { return Ok(old.clone()) };
+        self.exits.retain(|other| other != old);
+        self.exits.push(new.clone());
+        Ok(new)
+    }
+
+    /// Has the guards hand out what was voted last.
+    async fn spread(&mut self) -> Result<(), Error> {
         for guard in self.relays.iter_mut().filter(|relay| relay.member.role == Role::Guard) {
             guard.kill().await;
             guard.forget_directory()?;

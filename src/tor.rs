@@ -69,8 +69,9 @@ pub trait Tor: Send + Sync {
     /// Lets a running instance leave the network and join it again: its circuits and connections end.
     async fn reconnect(&self, name: &InstanceName) -> Result<(), TorError>;
 
-    /// Removes the directory cache of an instance that does not run; its guards and keys stay.
-    async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError>;
+    /// Starts an instance without the directory cache that it had, and without a copy of another one's, which may be as old:
+    /// it downloads everything. Its guards and keys stay.
+    async fn start_afresh(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError>;
 
     /// Has new connections of a running instance use new circuits: NEWNYM, and what is idle from before is closed. A circuit
     /// that carries a stream in whatever state is never closed.

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tokio_socks::TargetAddr;
 use tokio_socks::tcp::Socks5Stream;
 
@@ -71,6 +71,16 @@ pub enum WebError {
     /// The answer's body cannot be read, or is too long.
     #[error("the answer cannot be read, or is longer than {MOST_BYTES} bytes")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl WebError {
+    /// What is wrong with the TLS that the host speaks, as its certificate; `None` where the connection ended, or nothing is.
+    pub fn of_tls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls { source, .. } => source.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// How a host is reached.

@@ -66,8 +66,8 @@ impl Tor for Model {
         Ok(())
     }
 
-    async fn clear_cache(&self, _name: &InstanceName) -> Result<(), TorError> {
-        Ok(())
+    async fn start_afresh(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
+        self.start(name, torrc).await
     }
 
     async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError> {

@@ -29,7 +29,8 @@ use serde::Deserialize;
 use super::country::Country;
 use super::names::{Fingerprint, PoolName};
 use super::values::{
-    HttpUrl, ListenAddress, Peer, PerSecond, Percent, Period, Port, PortRange, Positive, SshPeer, ValueError,
+    HttpUrl, ListenAddress, Peer, PerSecond, Percent, Period, Port, PortRange, Positive, SecretPath, SshPeer,
+    ValueError,
 };
 use super::{Confirmation, DriverChoice};
 
@@ -333,6 +334,8 @@ pub struct Probe {
     /// How long an answer may take. Default: `20s`.
     #[serde(default = "twenty_seconds")]
     pub timeout: Period,
+    /// A file of certificates in PEM, by its absolute path, whose owners are believed instead of the public ones.
+    pub ca_file: Option<SecretPath>,
 }
 
 fn five_minutes() -> Period {

@@ -85,6 +85,7 @@ fn health(health: &HealthDocument) -> HealthPolicy {
         url: probe.url.0.to_string(),
         every: probe.every.0,
         timeout: probe.timeout.0,
+        ca_file: probe.ca_file.as_ref().map(|path| path.0.clone()),
     });
     HealthPolicy { restart_after: health.restart_after.0, probe }
 }

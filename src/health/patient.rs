@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Examination, Probed, Trouble, repair};
+use super::{Examination, Failed, Probed, Suspect, Trouble, repair};
 use crate::desired::names::digest;
 use crate::desired::{Fingerprint, Instance};
 use crate::plan::{HeldDown, Repair, Rung};
@@ -158,6 +158,10 @@ impl Patient {
             }
         } else if !is_same {
             self.checked = Some(now);
+            // Before it is judged it is asked for a circuit: one that nobody uses begins none by itself.
+            if let (Trouble::NoneBuilt { .. }, Some(control)) = (&trouble, super::control(exam, &self.wished)) {
+                self.renewed = Some(control.renewal.done);
+            }
         }
         self.trouble = Some(trouble);
     }
@@ -280,7 +284,7 @@ impl Patient {
 fn interval(trouble: &Trouble) -> Duration {
     match trouble {
         Trouble::Bootstrap { .. } => BOOTSTRAP_EVERY,
-        Trouble::Hangs | Trouble::NoCircuit | Trouble::Probe(_) => CHECK_EVERY,
+        Trouble::Hangs | Trouble::NoCircuit | Trouble::NoneBuilt { .. } | Trouble::Probe(_) => CHECK_EVERY,
     }
 }
 
@@ -288,11 +292,18 @@ fn interval(trouble: &Trouble) -> Duration {
 fn rung(trouble: &Trouble, failures: u32, restart_after: u32) -> Option<Rung> {
     let (times, step) = (failures / restart_after, failures % restart_after);
     match trouble {
+        // It has reached the site, or was not asked at all: no restart would change what came back.
+        Trouble::Probe(Failed { suspect: Suspect::Host, .. }) => None,
+        Trouble::Probe(Failed { suspect: Suspect::Site, .. }) => match failures {
+            1 => Some(Rung::NewCircuits),
+            2 => Some(Rung::AvoidExit),
+            _ => None,
+        },
         _ if step == 0 && times.is_multiple_of(2) && *trouble != Trouble::Hangs => Some(Rung::RestartAfresh),
         _ if step == 0 => Some(Rung::Restart),
         // Nothing else can be said to one that does not listen.
         Trouble::Hangs | Trouble::Bootstrap { .. } => None,
-        Trouble::NoCircuit | Trouble::Probe(_) => Some(match step {
+        Trouble::NoCircuit | Trouble::NoneBuilt { .. } | Trouble::Probe(_) => Some(match step {
             1 => Rung::NewCircuits,
             2 => Rung::AvoidExit,
             _ => Rung::Reconnect,

@@ -14,6 +14,7 @@ struct Ward {
     desired: Desired,
     observed: Observed,
     probes: Probes,
+    settling: BTreeMap<InstanceName, Timestamp>,
     health: Health,
     now: Timestamp,
 }
@@ -36,12 +37,12 @@ impl Ward {
         let instances = desired.instances().into_iter().map(serving).collect();
         let observed = Observed { instances, ..Observed::default() };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        Self { desired, observed, probes: Probes::new(), health: Health::default(), now }
+        Self { desired, observed, probes: Probes::new(), settling: BTreeMap::new(), health: Health::default(), now }
     }
 
     fn examine(&mut self) -> Care {
-        let Self { desired, observed, probes, now, .. } = self;
-        self.health.examine(&Examination { desired, observed, probes, now: *now });
+        let Self { desired, observed, probes, settling, now, .. } = self;
+        self.health.examine(&Examination { desired, observed, probes, settling, now: *now });
         self.health.care(desired, *now)
     }
 
@@ -70,7 +71,8 @@ impl Ward {
 
     fn probe(&mut self, node: usize, outcome: Result<(), &str>) {
         let answer = |()| Answer { latency_ms: 300, address: None };
-        let probed = Probed { at: self.now, outcome: outcome.map(answer).map_err(str::to_owned) };
+        let failed = |why: &str| Failed { why: why.to_owned(), suspect: Suspect::Node };
+        let probed = Probed { at: self.now, outcome: outcome.map(answer).map_err(failed) };
         self.probes.insert(format!("eu-{node}").parse().unwrap(), probed);
     }
 }
@@ -352,4 +354,64 @@ fn each_probe_that_fails_is_a_check_and_one_that_passes_clears_the_record() {
         assert_eq!(ward.after(20), []);
     }
     assert_eq!(ward.health.incident().unwrap().cause, Outage::ProbeFails);
+}
+
+/// A site that answers wrongly, or a file of this host's that cannot be read, is no reason to restart a tor: not even the only
+/// one, of which no other can tell that it is not its fault.
+#[test]
+fn nobody_is_restarted_for_what_a_site_has_answered_or_what_this_host_lacks() {
+    let site = [Some(Rung::NewCircuits), Some(Rung::AvoidExit), None, None, None, None];
+    for (suspect, rungs) in [(Suspect::Site, site), (Suspect::Host, [None; 6])] {
+        let mut ward = Ward::of(1);
+        ward.control(0).exit =
+            Some(observe::ObservedExit { fingerprint: Fingerprint::from_bytes([7; 20]), confirmed: true });
+        for (checks, rung) in (1..).zip(rungs) {
+            ward.now += SignedDuration::from_secs(60);
+            let failed = Failed { why: "certificate expired".to_owned(), suspect };
+            ward.probes.insert("eu-0".parse().unwrap(), Probed { at: ward.now, outcome: Err(failed) });
+            let asked = ward.after(0);
+            assert_eq!(asked.first().map(|(_, rung)| *rung), rung, "{suspect:?} at {checks} checks");
+        }
+        let finding = &ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()];
+        assert!(finding.to_string().starts_with("its probe fails: certificate expired; 6 checks"), "{finding}");
+    }
+}
+
+/// tor goes on to say that it can build circuits for as long as its directory would do.
+#[test]
+fn a_tor_whose_circuits_all_fail_is_in_trouble_whatever_it_says() {
+    let mut ward = Ward::of(2);
+    ward.control(0).begun = Begun { built: 9, failed: FAILED_IN_A_ROW - 1 };
+    assert_eq!((ward.after(60), ward.after(60)), (vec![], vec![]));
+    assert_eq!(ward.health.in_trouble().count(), 0, "some always fail");
+    ward.control(0).begun.failed = FAILED_IN_A_ROW;
+    assert_eq!(ward.after(0), []);
+    assert_eq!(ward.health.renewals().count(), 1, "it is asked for a circuit first");
+    assert_eq!(ward.after(15), asked("eu-0", Rung::NewCircuits));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Reconnect));
+    assert_eq!(ward.after(15), asked("eu-0", Rung::Restart));
+    let finding = &ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()];
+    assert!(finding.to_string().starts_with("the last 5 circuits that it began have failed; 3 checks"), "{finding}");
+    ward.control(0).begun = Begun { built: 10, failed: 0 };
+    ward.after(1);
+    assert_eq!(ward.health.in_trouble().count(), 0);
+}
+
+#[test]
+fn after_a_change_one_circuit_that_fails_is_enough_and_none_is_as_well_when_it_is_late() {
+    for (failed, at_once) in [(1, true), (0, false)] {
+        let mut ward = Ward::of(2);
+        ward.settling.insert("eu-0".parse().unwrap(), ward.now + SignedDuration::from_secs(15));
+        ward.control(0).begun = Begun { built: 0, failed };
+        ward.after(0);
+        assert_eq!(ward.health.in_trouble().count(), usize::from(at_once));
+        ward.after(15);
+        let finding = &ward.health.findings(&ward.desired)[&"eu-0".parse().unwrap()];
+        assert!(finding.to_string().starts_with("it has built no circuit since its options were changed"), "{finding}");
+        assert_eq!(ward.after(15), asked("eu-0", if at_once { Rung::Reconnect } else { Rung::NewCircuits }));
+        ward.control(0).begun.built = 1;
+        ward.control(0).begun.failed = 0;
+        ward.after(1);
+        assert_eq!(ward.health.in_trouble().count(), 0);
+    }
 }

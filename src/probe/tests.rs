@@ -53,7 +53,7 @@ async fn field(stream: &mut TcpStream) -> String {
 }
 
 fn probe(url: &str) -> Probe {
-    Probe { url: url.to_owned(), every: Duration::from_secs(60), timeout: Duration::from_secs(10) }
+    Probe { url: url.to_owned(), every: Duration::from_secs(60), timeout: Duration::from_secs(10), ca_file: None }
 }
 
 fn answering(status: &str, body: &str) -> String {
@@ -90,8 +90,10 @@ async fn only_an_answer_of_success_counts_and_no_redirection_is_followed() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort".to_owned(), "the answer cannot be read"),
     ] {
         let (socks, _site) = site(answer).await;
-        let why = ask(socks, &probe("http://check.example/"), "x").await.unwrap_err();
-        assert!(why.contains(words), "{why}");
+        let failed = ask(socks, &probe("http://check.example/"), "x").await.unwrap_err();
+        assert!(failed.why.contains(words), "{failed:?}");
+        let suspect = if words.starts_with("it was answered") { Suspect::Site } else { Suspect::Node };
+        assert_eq!(failed.suspect, suspect, "{failed:?}");
     }
 }
 
@@ -100,13 +102,31 @@ async fn what_is_no_tls_is_not_asked_without_it() {
     let (socks, _site) = site(answering("200 OK", "")).await;
     let mut impatient = probe("https://check.example/");
     impatient.timeout = Duration::from_secs(1);
-    let why = ask(socks, &impatient, "x").await.unwrap_err();
+    let why = ask(socks, &impatient, "x").await.unwrap_err().why;
     assert!(why.contains("no answer within 1 s") || why.contains("no TLS with check.example"), "{why}");
 }
 
 #[tokio::test]
 async fn a_node_that_is_not_there_is_said() {
     let socks = { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
-    let why = ask(socks, &probe("http://check.example/"), "x").await.unwrap_err();
+    let why = ask(socks, &probe("http://check.example/"), "x").await.unwrap_err().why;
     assert!(why.contains("cannot open its SOCKS port"), "{why}");
+}
+
+#[tokio::test]
+async fn a_file_of_certificates_that_cannot_be_read_is_no_fault_of_the_nodes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut probe = Probe { ca_file: Some(directory.path().join("ca.pem")), ..probe("https://check.example/") };
+    let (socks, _site) = site(answering("200 OK", "")).await;
+    for (file, words) in [(None, "No such file"), (Some("nonsense"), "there is none in it")] {
+        if let Some(text) = file {
+            std::fs::write(probe.ca_file.as_ref().unwrap(), text).unwrap();
+        }
+        let failed = ask(socks, &probe, "x").await.unwrap_err();
+        assert!(failed.why.contains("cannot read certificates from /") && failed.why.contains(words), "{failed:?}");
+        assert_eq!(failed.suspect, Suspect::Host);
+    }
+    // Over http nobody shows a certificate, and a file that is named is one to be read all the same.
+    probe.url = "http://check.example/".to_owned();
+    assert_eq!(ask(socks, &probe, "x").await.unwrap_err().suspect, Suspect::Host);
 }

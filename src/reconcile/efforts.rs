@@ -134,7 +134,13 @@ mod tests {
         }
         let held = |health: &mut Health, desired: &Desired, now: Timestamp| {
             let (observed, probes) = (Observed::default(), Default::default());
-            health.examine(&Examination { desired, observed: &observed, probes: &probes, now });
+            health.examine(&Examination {
+                desired,
+                observed: &observed,
+                probes: &probes,
+                settling: &BTreeMap::new(),
+                now,
+            });
             health.care(desired, now).held_down.into_values().map(|held| (held.restarts, held.until)).next()
         };
         assert_eq!(held(&mut health, &wished, at(10)), Some((5, at(304))));

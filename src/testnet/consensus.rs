@@ -49,13 +49,8 @@ struct Stage {
 impl<P: Fn(Progress)> Running<'_, P> {
     /// Waits for registration, has a vote held, and waits until the guards serve what was voted.
     pub async fn agree(&mut self) -> Result<(), Error> {
-        let authorities = data_of(self.relays, |member| member.role == Role::Authority);
-        let (deadline, of) = (self.deadline, self.layout.members.len());
-        let stage = Stage { does: "register its relays", of, deadline };
-        let told = |registered| Progress::Registered { registered, of };
-        self.wait(stage, |layout| unregistered(&authorities, layout), told).await?;
-        self.measure()?;
-        self.vote(of, |layout| unlisted(&authorities, layout)).await?;
+        let authorities = self.register().await?;
+        self.vote(self.layout.members.len(), |layout| unlisted(&authorities, layout)).await?;
         // Relays have put their next download off for up to half a minute; a reload makes them ask at once.
         for relay in self.relays.iter().filter(|relay| relay.member.role != Role::Authority) {
             relay.reload().map_err(Error::file("reload", &relay.data))?;
@@ -63,13 +58,33 @@ impl<P: Fn(Progress)> Running<'_, P> {
         self.served().await
     }
 
-    /// Has a vote held without a relay that has left.
-    pub async fn leave_out(&mut self, gone: &str, fingerprint: &str) -> Result<(), Error> {
+    /// Waits until every authority knows every relay, and measures these; gives the directories of the authorities.
+    async fn register(&mut self) -> Result<Vec<PathBuf>, Error> {
+        let authorities = data_of(self.relays, |member| member.role == Role::Authority);
+        let (deadline, of) = (self.deadline, self.layout.members.len());
+        let stage = Stage { does: "register its relays", of, deadline };
+        let told = |registered| Progress::Registered { registered, of };
+        self.wait(stage, |layout| unregistered(&authorities, layout), told).await?;
+        self.measure()?;
+        Ok(authorities)
+    }
+
+    /// Has a vote held without a relay that has left, and with the one that has come in its place, where one has.
+    pub async fn leave_out(&mut self, gone: &str, fingerprint: &str, come: Option<&str>) -> Result<(), Error> {
         for authority in self.relays.iter().filter(|relay| relay.member.role == Role::Authority) {
             reject(authority, fingerprint)?;
         }
-        let authorities = data_of(self.relays, |member| member.role == Role::Authority);
-        self.vote(authorities.len(), |_| still_listing(&authorities, gone)).await
+        let authorities = match come {
+            Some(_) => self.register().await?,
+            None => data_of(self.relays, |member| member.role == Role::Authority),
+        };
+        let missing = |layout: &Layout| {
+            let mut missing = still_listing(&authorities, gone);
+            missing.extend(unlisted(&authorities, layout).into_iter().filter(|name| come == Some(name)));
+            missing
+        };
+        // Every authority, and the one that has come.
+        self.vote(authorities.len() + 1, missing).await
     }
 
     /// Waits until the guards serve what was voted.

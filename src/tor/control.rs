@@ -19,7 +19,7 @@ mod renewals;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ pub use framing::Message;
 use renewals::Renewals;
 
 use super::news::News;
-use crate::observe::{Renewal, UnsafeSocks};
+use crate::observe::{Begun, Renewal, UnsafeSocks};
 
 /// The event by which tor says that new connections use new circuits; it says nothing where it puts that off.
 const NEWNYM_IS_DONE: &str = "SIGNAL NEWNYM";
@@ -48,6 +48,7 @@ pub struct ControlClient {
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
     unsafe_socks: Arc<Mutex<UnsafeSocks>>,
+    begun: Arc<Mutex<Begun>>,
 }
 
 /// What was heard of an instance's circuits, which no question answers.
@@ -61,6 +62,8 @@ pub struct Heard {
     pub renewed_at: String,
     /// How often it was asked to connect to an address, and not to a name.
     pub unsafe_socks: UnsafeSocks,
+    /// What became of the circuits that it has begun.
+    pub begun: Begun,
 }
 
 /// One command on its way.
@@ -80,6 +83,7 @@ struct Actor {
     latency_ms: Arc<AtomicU32>,
     renewals: Renewals,
     unsafe_socks: Arc<Mutex<UnsafeSocks>>,
+    begun: Arc<Mutex<Begun>>,
 }
 
 impl ControlClient {
@@ -88,7 +92,7 @@ impl ControlClient {
         let (requests, queue) = mpsc::channel(4);
         let latency_ms = Arc::new(AtomicU32::new(0));
         let renewals = Renewals::default();
-        let unsafe_socks: Arc<Mutex<UnsafeSocks>> = Arc::default();
+        let (unsafe_socks, begun): (Arc<Mutex<UnsafeSocks>>, Arc<Mutex<Begun>>) = Default::default();
         let actor = Actor {
             address,
             connection: None,
@@ -97,9 +101,10 @@ impl ControlClient {
             latency_ms: Arc::clone(&latency_ms),
             renewals: renewals.clone(),
             unsafe_socks: Arc::clone(&unsafe_socks),
+            begun: Arc::clone(&begun),
         };
         tokio::spawn(actor.run(queue));
-        Self { requests, latency_ms, renewals, unsafe_socks }
+        Self { requests, latency_ms, renewals, unsafe_socks, begun }
     }
 
     /// Sends a command and waits for its reply, whatever that says.
@@ -116,7 +121,8 @@ impl ControlClient {
             latency_ms: Some(self.latency_ms.load(Ordering::Relaxed)).filter(|latency| *latency > 0),
             renewal: self.renewals.observed(),
             renewed_at: self.renewals.since().unwrap_or_default(),
-            unsafe_socks: *self.unsafe_socks.lock().unwrap_or_else(PoisonError::into_inner),
+            unsafe_socks: *locked(&self.unsafe_socks),
+            begun: *locked(&self.begun),
         }
     }
 
@@ -171,10 +177,19 @@ impl Actor {
             let message = connection.receive().await?;
             if !message.is_event() {
                 self.connection = Some(connection);
+                if sets_options(command) && message.is_ok() {
+                    self.begin_anew();
+                }
                 return Ok(message);
             }
             self.notice(&message);
         }
+    }
+
+    /// What was begun before its options were set says nothing of them.
+    fn begin_anew(&mut self) {
+        self.launched.clear();
+        *locked(&self.begun) = Begun::default();
     }
 
     fn disconnect(&mut self) {
@@ -196,7 +211,7 @@ impl Actor {
                 }
             }
             None if line.text.starts_with(UNSAFE_SOCKS) => {
-                let mut unsafe_socks = self.unsafe_socks.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut unsafe_socks = locked(&self.unsafe_socks);
                 *unsafe_socks = UnsafeSocks { count: unsafe_socks.count + 1, last: Some(Timestamp::now()) };
                 // It comes with every such connection: a look for each of them would be too many.
                 self.news.mention();
@@ -210,9 +225,11 @@ impl Actor {
         }
     }
 
-    /// Measures how long a circuit takes; says whether it can change the exit.
+    /// Measures how long a circuit takes, and counts what becomes of it; says whether it can change the exit.
     fn measure(&mut self, circuit: &Circuit<'_>) -> bool {
-        if !circuit.for_exit {
+        // One that takes too long has another purpose in the end.
+        let launched = if circuit.is_over() { self.launched.remove(&circuit.id) } else { None };
+        if !circuit.for_exit && launched.is_none() {
             return false;
         }
         match circuit.status {
@@ -221,20 +238,34 @@ impl Actor {
                 false
             }
             "BUILT" => {
-                if let Some(since) = self.launched.remove(&circuit.id) {
+                if let Some(since) = launched {
                     let milliseconds = u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX);
                     // 0 says that nothing was measured.
                     self.latency_ms.store(milliseconds.max(1), Ordering::Relaxed);
+                    let mut begun = locked(&self.begun);
+                    *begun = Begun { built: begun.built + 1, failed: 0 };
                 }
                 true
             }
-            "FAILED" | "CLOSED" => {
-                self.launched.remove(&circuit.id);
+            "FAILED" => {
+                // Where tor finds no path, it says so without having launched it.
+                locked(&self.begun).failed += u64::from(!circuit.is_unwanted());
                 true
             }
+            "CLOSED" => true,
             _ => false,
         }
     }
+}
+
+/// Whether a command sets options.
+fn sets_options(command: &str) -> bool {
+    ["SETCONF ", "RESETCONF "].iter().any(|verb| command.starts_with(verb))
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is whole between any two statements, so a panic elsewhere spoils nothing.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for what comes unasked; for ever while there is no connection.
@@ -242,5 +273,54 @@ async fn next_event(connection: &mut Option<Connection>) -> Result<Message, Conn
     match connection {
         Some(connection) => connection.receive().await,
         None => std::future::pending().await,
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor() -> Actor {
+        Actor {
+            address: Address { socket: "/nowhere".into(), cookie: "/nowhere".into() },
+            connection: None,
+            news: News::of_one(Arc::default()),
+            launched: BTreeMap::new(),
+            latency_ms: Arc::default(),
+            renewals: Renewals::default(),
+            unsafe_socks: Arc::default(),
+            begun: Arc::default(),
+        }
+    }
+
+    fn after(actor: &mut Actor, events: &[&str]) -> (u64, u64) {
+        for event in events {
+            actor.measure(&Circuit::parse(event).unwrap());
+        }
+        let Begun { built, failed } = *locked(&actor.begun);
+        (built, failed)
+    }
+
+    #[test]
+    fn what_becomes_of_circuits_is_counted_since_the_options_were_set_last() {
+        const FOR_EXIT: &str = "BUILD_FLAGS=NEED_CAPACITY PURPOSE=GENERAL";
+        let event = |id: u64, status: &str, rest: &str| format!("{id} {status} {FOR_EXIT} {rest}");
+        let (nowhere, launched) = (event(1, "FAILED", "REASON=NOPATH"), event(2, "LAUNCHED", ""));
+        let late = "2 FAILED BUILD_FLAGS=NEED_CAPACITY PURPOSE=MEASURE_TIMEOUT REASON=MEASUREMENT_EXPIRED".to_owned();
+        let mut actor = actor();
+        assert_eq!(after(&mut actor, &[&nowhere, &nowhere]), (0, 2), "without a path none is launched");
+        assert_eq!(after(&mut actor, &[&launched, &late, &late]), (0, 3), "one that took too long, once");
+        let internal = "9 FAILED BUILD_FLAGS=IS_INTERNAL PURPOSE=HS_VANGUARDS REASON=NOPATH";
+        let unwanted = event(3, "FAILED", "REASON=REQUESTED");
+        assert_eq!(after(&mut actor, &[internal, &unwanted]), (0, 3), "what carries no consumer, or was closed by us");
+        let (launched, built) = (event(4, "LAUNCHED", ""), event(4, "BUILT", ""));
+        assert_eq!(after(&mut actor, &[&launched, &built]), (1, 0));
+        assert_eq!(after(&mut actor, &[&nowhere, &event(4, "CLOSED", "REASON=FINISHED")]), (1, 1));
+
+        let launched = event(5, "LAUNCHED", "");
+        after(&mut actor, &[&launched]);
+        actor.begin_anew();
+        assert_eq!(after(&mut actor, &[&event(5, "BUILT", "")]), (0, 0), "it was begun with other options");
+        assert!(sets_options("RESETCONF SocksPort") && sets_options("SETCONF DisableNetwork=1"));
+        assert!(!sets_options("GETCONF SocksPort"));
     }
 }

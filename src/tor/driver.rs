@@ -224,7 +224,7 @@ impl Tor for TorDriver {
 
     async fn start(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
         self.doubt(name);
-        life::start(self, name, torrc).await
+        life::start(self, name, torrc, life::Cache::Seeded).await
     }
 
     async fn set_options(&self, name: &InstanceName, changes: &[OptionChange]) -> Result<(), TorError> {
@@ -238,8 +238,9 @@ impl Tor for TorDriver {
         set::reconnect(self, name).await
     }
 
-    async fn clear_cache(&self, name: &InstanceName) -> Result<(), TorError> {
-        life::clear_cache(self, name).await
+    async fn start_afresh(&self, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
+        self.doubt(name);
+        life::start(self, name, torrc, life::Cache::Fresh).await
     }
 
     async fn new_circuits(&self, name: &InstanceName) -> Result<(), TorError> {

@@ -41,6 +41,10 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
     if let Some(probe) = &document.health.probe {
         within(findings, "health.probe.every", probe.every.0, ONE_SECOND, ONE_DAY);
         within(findings, "health.probe.timeout", probe.timeout.0, ONE_SECOND, probe.every.0.max(ONE_SECOND));
+        if probe.ca_file.is_some() && probe.url.0.starts_with("http://") {
+            let node = findings.find("health.probe.ca_file");
+            findings.warn(node, "without TLS nobody shows a certificate", "take a `url` of https, or leave this out");
+        }
     }
     audit(findings, &document.audit);
     if reconcile.max_unavailable.0 == 0 {

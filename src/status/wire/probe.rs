@@ -28,7 +28,7 @@ impl From<&Probed> for ProbeDocument {
             passed: answer.is_some(),
             latency_ms: answer.map(|answer| answer.latency_ms),
             seen_ip: answer.and_then(|answer| answer.address).map(|address| address.to_string()),
-            error: probed.outcome.as_ref().err().cloned(),
+            error: probed.outcome.as_ref().err().map(|failed| failed.why.clone()),
         }
     }
 }

@@ -45,13 +45,14 @@ impl<'a> Answers<'a> {
 
     /// Writes what the answers say of circuits over what was known of them.
     pub fn renew_circuits(&self, control: &mut Control, heard: Heard) {
-        let Heard { latency_ms, renewal, renewed_at, unsafe_socks } = heard;
+        let Heard { latency_ms, renewal, renewed_at, unsafe_socks, begun } = heard;
         control.circuit_established = self.get("status/circuit-established") == "1";
         control.exit = circuits::exit(self.get("circuit-status"), self.get("stream-status"), &renewed_at);
         control.connections = self.get("stream-status").lines().filter(|line| !line.trim().is_empty()).count();
         control.latency_ms = latency_ms;
         control.renewal = renewal;
         control.unsafe_socks = unsafe_socks;
+        control.begun = begun;
         let guard_relays = circuits::guard_relays(self.get("circuit-status"));
         // An idle tor lets its circuits go, and keeps its guard relays.
         if !guard_relays.is_empty() {

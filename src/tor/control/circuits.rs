@@ -18,6 +18,8 @@ pub struct Circuit<'a> {
     created: &'a str,
     /// Whether it may carry a consumer's stream to an exit.
     pub for_exit: bool,
+    /// Why it is gone, where it is, as tor's one word.
+    reason: &'a str,
 }
 
 impl<'a> Circuit<'a> {
@@ -25,13 +27,14 @@ impl<'a> Circuit<'a> {
     pub fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.split(' ');
         let (id, status) = (words.next()?.parse().ok()?, words.next()?);
-        let mut circuit = Self { id, status, path: "", created: "", for_exit: false };
+        let mut circuit = Self { id, status, path: "", created: "", for_exit: false, reason: "" };
         let (mut is_general, mut is_special) = (false, false);
         for word in words {
             match word.split_once('=') {
                 Some(("PURPOSE", purpose)) => is_general = purpose == "GENERAL",
                 Some(("BUILD_FLAGS", flags)) => is_special = is_internal(flags),
                 Some(("TIME_CREATED", time)) => circuit.created = time,
+                Some(("REASON", reason)) => circuit.reason = reason,
                 // Only the path begins with `$`; with `=` in it, it has the long form `$fingerprint=name`.
                 _ if word.starts_with('$') => circuit.path = word,
                 _ => {}
@@ -39,6 +42,16 @@ impl<'a> Circuit<'a> {
         }
         circuit.for_exit = is_general && !is_special;
         Some(circuit)
+    }
+
+    /// Whether nothing more becomes of it on its way: it is built, or will not be.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status, "BUILT" | "FAILED" | "CLOSED")
+    }
+
+    /// Whether it is gone because somebody, or tor itself, did not want it any more.
+    pub fn is_unwanted(&self) -> bool {
+        matches!(self.reason, "REQUESTED" | "FINISHED" | "NONE" | "IP_NOW_REDUNDANT")
     }
 
     /// The last relay of its path.

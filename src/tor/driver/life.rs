@@ -27,7 +27,16 @@ const HALT_PATIENCE: Duration = Duration::from_secs(2);
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(3);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str) -> Result<(), TorError> {
+/// With which directory cache an instance starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// With its own, or where that is of no use, with a copy of another instance's.
+    Seeded,
+    /// With none.
+    Fresh,
+}
+
+pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str, with: Cache) -> Result<(), TorError> {
     let program = driver.program.find().await?;
     let _lock = files::lock(&driver.layout, name).await?;
     let paths = driver.paths(name);
@@ -39,7 +48,10 @@ pub(super) async fn start(driver: &TorDriver, name: &InstanceName, torrc: &str) 
     check(driver, name, &paths, torrc).await?;
     end_all(driver, name, &running).await?;
     files::write_atomically(&paths.torrc(), torrc)?;
-    seed(driver, name, &paths);
+    match with {
+        Cache::Seeded => seed(driver, name, &paths),
+        Cache::Fresh => cache::clear(&paths.state)?,
+    }
     // What an earlier tor left would be taken for what this one says.
     files::set_log_aside(&paths)?;
     [paths.control(), paths.cookie()].iter().try_for_each(|path| files::remove_file(path))?;
@@ -123,11 +135,6 @@ pub(super) async fn write_torrc(driver: &TorDriver, name: &InstanceName, torrc: 
     let paths = driver.paths(name);
     check(driver, name, &paths, torrc).await?;
     files::write_atomically(&paths.torrc(), torrc)
-}
-
-pub(super) async fn clear_cache(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {
-    let _lock = files::lock(&driver.layout, name).await?;
-    cache::clear(&driver.paths(name).state)
 }
 
 pub(super) async fn stop(driver: &TorDriver, name: &InstanceName) -> Result<(), TorError> {

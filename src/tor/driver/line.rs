@@ -35,3 +35,11 @@ impl<'a> Line<'a> {
         Err(TorError::Refused { instance: self.name.clone(), command: word, reply: reply.words() })
     }
 }
+
+/// Passes over a refusal.
+pub(super) fn refusable<T>(asked: Result<T, TorError>) -> Result<(), TorError> {
+    match asked {
+        Ok(_) | Err(TorError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

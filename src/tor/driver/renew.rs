@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::TorDriver;
-use super::line::Line;
+use super::line::{Line, refusable};
 use crate::observe::RenewalStage;
 use crate::tor::control::answers::{Answers, CIRCUITS};
 use crate::tor::control::circuits;
@@ -47,12 +47,4 @@ async fn replace_idle(line: &Line<'_>) -> Result<(), TorError> {
         refusable(line.ask("EXTENDCIRCUIT", "EXTENDCIRCUIT 0".to_owned()).await)?;
     }
     Ok(())
-}
-
-/// Passes over a refusal.
-fn refusable<T>(asked: Result<T, TorError>) -> Result<(), TorError> {
-    match asked {
-        Ok(_) | Err(TorError::Refused { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
 }

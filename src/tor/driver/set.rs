@@ -1,7 +1,7 @@
 //! Changing options of a running tor.
 
 use super::TorDriver;
-use super::line::Line;
+use super::line::{Line, refusable};
 use crate::tor::control::answers::{Answers, settings};
 use crate::tor::options::{EXCLUDE_EXIT_NODES, EXIT_NODES, OptionChange, set_command};
 use crate::tor::{InstanceName, TorError};
@@ -22,6 +22,11 @@ pub(super) async fn set_options(
     line.ask("RESETCONF", command).await?;
     if changes.iter().any(|change| [EXIT_NODES, EXCLUDE_EXIT_NODES].contains(&change.name.as_str())) {
         reconsider(&line).await?;
+    }
+    if changes.iter().any(OptionChange::is_of_torrc) {
+        // Circuits from before go on as they were: whether it still builds any shows with the next one, which a tor that
+        // nobody uses does not begin.
+        refusable(line.ask("EXTENDCIRCUIT", "EXTENDCIRCUIT 0".to_owned()).await)?;
     }
     Ok(())
 }

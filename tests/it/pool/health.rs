@@ -30,13 +30,13 @@ async fn downloaded(download: Child) -> u64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-fn restarts(report: &Report) -> u64 {
+pub fn restarts(report: &Report) -> u64 {
     nodes(report).values().map(|node| node["restarts"].as_u64().unwrap()).sum()
 }
 
 /// What the condition `Ready` of a node says: its status, its reason and its message. A daemon that has just started tells
 /// of no node yet.
-fn readiness(report: &Report, node: &str) -> (String, String, String) {
+pub fn readiness(report: &Report, node: &str) -> (String, String, String) {
     let Some(node) = nodes(report).remove(node) else { return Default::default() };
     let conditions = node["conditions"].clone();
     let ready = conditions.as_array().unwrap().iter().find(|condition| condition["type"] == "Ready").unwrap().clone();
