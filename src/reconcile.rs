@@ -30,7 +30,7 @@ use crate::tor::layout::Layout;
 use crate::tor::options::OptionChange;
 
 use backoff::Backoffs;
-use budget::{Occasion, Seen, SharedBudget};
+use budget::{Budget, Occasion, Seen, SharedBudget};
 use drains::Drains;
 use efforts::Efforts;
 use settling::Settling;
@@ -72,8 +72,8 @@ pub struct Wellbeing {
 
 impl Wellbeing {
     /// Begins with what a daemon before has counted.
-    pub fn recall(health: Health) -> Self {
-        Self { health, ..Self::default() }
+    fn recall(health: Health, budget: Budget) -> Self {
+        Self { health, budget: budget.into(), ..Self::default() }
     }
 }
 
@@ -188,24 +188,26 @@ impl Reconciler {
         budget.lock().follow(&seen, now);
     }
 
-    /// Writes down the restarts that are about to be made.
+    /// Writes down the restarts that are about to be made, and the circuits.
     fn announce(&mut self, desired: &Desired, due: &[Step], now: Timestamp) {
+        let Some(efforts) = self.efforts.as_mut().filter(|_| !due.is_empty()) else { return };
         let restarts: BTreeSet<&Object> =
             due.iter().filter(|step| starts_again(&step.action)).map(|step| &step.object).collect();
-        let Some(efforts) = self.efforts.as_mut().filter(|_| !restarts.is_empty()) else { return };
-        let mut ahead = self.wellbeing.health.clone();
+        let Wellbeing { health, budget, .. } = &self.wellbeing;
+        let mut ahead = health.clone();
         for wanted in desired.instances() {
             if restarts.contains(&Object::Instance(wanted.name.clone())) {
                 ahead.restarted(&wanted, now);
             }
         }
-        efforts.keep(&self.backoffs, &ahead);
+        efforts.keep(&self.backoffs, &ahead, budget.lock().kept());
     }
 
     /// Writes down what was tried, where that is new.
     pub fn keep_efforts(&mut self) {
         if let Some(efforts) = &mut self.efforts {
-            efforts.keep(&self.backoffs, &self.wellbeing.health);
+            let Wellbeing { health, budget, .. } = &self.wellbeing;
+            efforts.keep(&self.backoffs, health, budget.lock().kept());
         }
     }
 

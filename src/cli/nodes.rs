@@ -78,3 +78,24 @@ fn trouble(node: &serde_json::Value) -> Option<String> {
     let message = ready["message"].as_str().filter(|_| !is_well)?;
     Some(format!("{}: {message}", node["name"].as_str()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_says_what_it_waits_for_while_it_serves_and_which_guard_relays_it_has() {
+        let node = |reason: &str, relays: &[&str]| {
+            json!({
+                "name": "eu-0", "state": "ready", "instance": {"guard_relay_names": relays},
+                "conditions": [{"type": "Ready", "status": "True", "reason": reason, "message": "it waits"}],
+            })
+        };
+        assert_eq!(trouble(&node("Succeeded", &[])), None);
+        assert_eq!(trouble(&node("GuardRelayLimitReached", &[])).as_deref(), Some("eu-0: it waits"));
+        let told = relays(&json!({"nodes": [node("Succeeded", &["one (AB)", "two (CD)"]), node("Succeeded", &[])]}));
+        assert!(told.contains("one (AB), two (CD)") && told.trim_end().ends_with('-'), "{told}");
+    }
+}

@@ -113,6 +113,7 @@ impl Rotating {
         desired: Option<&Desired>,
         suspended: &Suspended,
         names: &[String],
+        budget: &SharedBudget,
     ) -> Result<Vec<String>, NotRotated> {
         let desired = desired.ok_or(NotRotated::Nothing)?;
         let instances = named(desired, names)?;
@@ -125,7 +126,15 @@ impl Rotating {
         }
         let (mut rotations, now) = (self.rotations.clone(), clock::steady());
         let due = instances.into_iter().filter(|name| !is_left_alone(name));
-        let said = due.map(|name| sentence(&name, rotations.order(&name, now))).collect();
+        // The next pass asks in the same way; until then it is a forecast.
+        let mut forecast = budget.lock().clone();
+        let mut answer = |name: &InstanceName| {
+            let (answer, before) = (rotations.order(name, now), rotations.renewals(name));
+            let begins = (answer == Answer::Begins).then_some(Occasion::Renewal { before });
+            let paced = begins.and_then(|occasion| forecast.admit(name, occasion, now).err());
+            paced.map_or_else(|| sentence(name, answer), |paced| format!("{name}: its rotation is {paced}"))
+        };
+        let said = due.map(|name| answer(&name)).collect();
         let changes = rotations.changes();
         if changes != self.written {
             self.memory.remember_rotations(&rotations)?;

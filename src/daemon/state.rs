@@ -91,8 +91,7 @@ impl State {
         let rotating = Rotating::of(revisions.records.memory().clone());
         let probed = wakeups.clone();
         let efforts = Efforts::of(revisions.records.memory().clone());
-        let (backoffs, health) = efforts.recall();
-        let wellbeing = reconcile::Wellbeing::recall(health);
+        let (backoffs, wellbeing) = efforts.recall();
         let prober = Prober::new(move || probed.wake(wake::Cause::Probe), wellbeing.budget.probes());
         let firewall = firewall::select::unchosen();
         let drivers = Drivers { tor: Arc::new(tor), firewall, trials: Some(trying.trials()) };

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::pacing::is_under_way;
 use crate::desired::{Desired, InstanceName};
@@ -34,7 +35,8 @@ use doors::Doors;
 const USUAL: CircuitLimits = CircuitLimits { connections: 2, burst: 60, rate: 2 };
 
 /// Why an instance begins circuits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// Its tor starts, or joins the network anew.
     Start,
@@ -69,8 +71,8 @@ pub struct Budget {
 }
 
 /// Circuits that an instance was let begin.
-#[derive(Debug, Clone)]
-struct Spent {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
     at: Timestamp,
     name: InstanceName,
     occasion: Occasion,
@@ -125,7 +127,25 @@ pub struct Seen<'a> {
     pub stuck: &'a BTreeSet<&'a InstanceName>,
 }
 
+impl Spent {
+    /// Whether this is another one, or the same at the same stage; when it was counted last does not matter.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        (&self.name, self.occasion, self.is_open) == (&other.name, other.occasion, other.is_open)
+    }
+}
+
 impl Budget {
+    /// What outlives the daemon: not the probes, which are few circuits and many occasions.
+    pub fn kept(&self) -> Vec<Spent> {
+        self.spent.iter().filter(|spent| spent.occasion != Occasion::Probe).cloned().collect()
+    }
+
+    /// Begins with what a daemon before has let begin; `moved` says when its times are.
+    pub fn recall(spent: &[Spent], moved: impl Fn(Timestamp) -> Timestamp) -> Self {
+        let spent = spent.iter().map(|spent| Spent { at: moved(spent.at), ..spent.clone() }).collect();
+        Self { spent, ..Self::default() }
+    }
+
     /// Takes in the limits of the newest consensus, the guard relays of each instance, and what has become of those that
     /// were let begin circuits.
     pub fn follow(&mut self, seen: &Seen<'_>, now: Timestamp) {
@@ -206,6 +226,12 @@ impl Seen<'_> {
             }
             Occasion::Probe => false,
         }
+    }
+}
+
+impl From<Budget> for SharedBudget {
+    fn from(budget: Budget) -> Self {
+        Self(Arc::new(Mutex::new(budget)))
     }
 }
 

@@ -1,11 +1,11 @@
-//! What was tried lately, kept over a restart of the daemon: how often each instance was started again, what fails, and
-//! what is repaired over and over. Else a daemon that ends over and over would begin to count anew each time, and start
-//! tors again for ever.
+//! What was tried lately, kept over a restart of the daemon: how often each instance was started again, what fails, what
+//! is repaired over and over, and which circuits were begun. Else a daemon that ends over and over would begin to count anew
+//! each time: it would start tors again for ever, and begin more circuits than guard relays let one host begin.
 //!
 //! # Guarantees
 //!
-//! - It is written when it changes and at no other time. A restart of a tor is written before it is made: whoever dies of
-//!   one has made it.
+//! - It is written when there is something new, and at no other time. A restart of a tor, and circuits, are written before
+//!   they are begun: whoever dies of them has begun them.
 //! - Its times count from the boot, so nobody who sets the host's clock makes anything wait longer, or less. After another
 //!   boot all of it begins anew.
 //! - What only another program can mend, as a defect of this one, is not kept: a new daemon may be another program.
@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Wellbeing;
 use super::backoff::{Backoffs, Kept};
+use super::budget::{Budget, Spent};
 use super::memory::Memory;
 use crate::desired::InstanceName;
 use crate::error::chain;
@@ -38,6 +40,7 @@ pub struct Written {
     reckoning: Option<Reckoning>,
     restarts: BTreeMap<InstanceName, Restarts>,
     backoffs: Vec<Kept>,
+    circuits: Vec<Spent>,
 }
 
 impl Efforts {
@@ -47,15 +50,15 @@ impl Efforts {
     }
 
     /// What of it still holds.
-    pub fn recall(&self) -> (Backoffs, Health) {
+    pub fn recall(&self) -> (Backoffs, Wellbeing) {
         self.written.recalled(&self.reckoning, clock::steady())
     }
 
     /// Writes down what is new.
-    pub fn keep(&mut self, backoffs: &Backoffs, health: &Health) {
-        let now =
-            Written { reckoning: Some(self.reckoning.clone()), restarts: health.restarts(), backoffs: backoffs.kept() };
-        if now == self.written || now.is_empty() && self.written.is_empty() {
+    pub fn keep(&mut self, backoffs: &Backoffs, health: &Health, circuits: Vec<Spent>) {
+        let (restarts, backoffs) = (health.restarts(), backoffs.kept());
+        let now = Written { reckoning: Some(self.reckoning.clone()), restarts, backoffs, circuits };
+        if !now.is_new_to(&self.written) {
             return;
         }
         match self.memory.remember_efforts(&now) {
@@ -66,19 +69,30 @@ impl Efforts {
 }
 
 impl Written {
+    /// Whether another daemon would have to know more than it would from what is written. Circuits count for seconds: that
+    /// they do not any more, everybody knows by the time.
+    fn is_new_to(&self, written: &Self) -> bool {
+        let is_known = |circuits: &Spent| written.circuits.iter().any(|known| known.is_as(circuits));
+        self.restarts != written.restarts
+            || self.backoffs != written.backoffs
+            || !self.circuits.iter().all(is_known)
+            || self.reckoning != written.reckoning && !self.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
-        self.restarts.is_empty() && self.backoffs.is_empty()
+        self.restarts.is_empty() && self.backoffs.is_empty() && self.circuits.is_empty()
     }
 
     /// What holds for a process that reckons like this.
-    fn recalled(&self, reckoning: &Reckoning, now: Timestamp) -> (Backoffs, Health) {
+    fn recalled(&self, reckoning: &Reckoning, now: Timestamp) -> (Backoffs, Wellbeing) {
         let Some(ahead) = self.reckoning.as_ref().and_then(|theirs| reckoning.ahead_of(theirs)) else {
             return Default::default();
         };
         // What was done is never still to come, whatever a file says.
         let moved = |time: Timestamp| time.checked_add(ahead).map_or(now, |time| time.min(now));
         let restarts = self.restarts.iter().map(|(name, restarts)| (name.clone(), restarts.moved(moved))).collect();
-        (Backoffs::recall(self.backoffs.clone(), moved), Health::recall(restarts))
+        let wellbeing = Wellbeing::recall(Health::recall(restarts), Budget::recall(&self.circuits, moved));
+        (Backoffs::recall(self.backoffs.clone(), moved), wellbeing)
     }
 }
 
@@ -93,6 +107,7 @@ mod tests {
     use crate::health::Examination;
     use crate::observe::Observed;
     use crate::plan::{Action, Cause, Object, Step};
+    use crate::reconcile::budget::Occasion;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -117,12 +132,13 @@ mod tests {
 
     /// What another process makes of what is written, whose clock is an hour ahead.
     fn over_a_restart(boot: &str, backoffs: &Backoffs, health: &Health, now: Timestamp) -> (Backoffs, Health) {
-        let reckoning_before = Some(reckoning("a", -500));
-        let written = Written { reckoning: reckoning_before, restarts: health.restarts(), backoffs: backoffs.kept() };
+        let (restarts, backoffs) = (health.restarts(), backoffs.kept());
+        let written = Written { reckoning: Some(reckoning("a", -500)), restarts, backoffs, circuits: Vec::new() };
         let json = serde_json::to_vec(&written).unwrap();
         let read: Written = serde_json::from_slice(&json).unwrap();
         assert_eq!(read, written);
-        read.recalled(&reckoning(boot, -500 + 3_600), now)
+        let (backoffs, wellbeing) = read.recalled(&reckoning(boot, -500 + 3_600), now);
+        (backoffs, wellbeing.health)
     }
 
     #[test]
@@ -194,17 +210,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(crate::reconcile::memory::EFFORTS);
         let mut efforts = Efforts::of(Memory::new(directory.path()));
-        let (mut backoffs, health) = efforts.recall();
-        efforts.keep(&backoffs, &health);
-        assert!(!file.exists());
+        let (mut backoffs, Wellbeing { health, budget, .. }) = efforts.recall();
+        let mut writes = |backoffs: &Backoffs, circuits: Vec<Spent>| {
+            efforts.keep(backoffs, &health, circuits);
+            std::fs::remove_file(&file).is_ok()
+        };
+        assert!(!writes(&backoffs, vec![]));
         backoffs.record(&[outcome(Cause::Change, Some(Kind::Tor))], None, at(0));
-        efforts.keep(&backoffs, &health);
-        std::fs::remove_file(&file).unwrap();
-        efforts.keep(&backoffs, &health);
-        assert!(!file.exists());
+        assert!(writes(&backoffs, vec![]) && !writes(&backoffs, vec![]));
         backoffs.settle(|_| false);
-        efforts.keep(&backoffs, &health);
-        assert!(file.exists(), "that it is over as well");
+        assert!(writes(&backoffs, vec![]), "that it is over as well");
+        budget.lock().ask(&"us-0".parse().unwrap(), Occasion::Start, at(0));
+        let begun = budget.lock().kept();
+        assert!(writes(&backoffs, begun.clone()) && !writes(&backoffs, begun));
+        assert!(!writes(&backoffs, vec![]), "that circuits count no more is known by the time");
     }
 
     #[test]

@@ -17,6 +17,11 @@ impl Rotations {
         self.instances.values().filter_map(|entry| entry.live.paced.as_ref())
     }
 
+    /// How often an instance has used new circuits, as far as is known.
+    pub fn renewals(&self, name: &InstanceName) -> u64 {
+        self.instances.get(name).map_or(0, |entry| entry.live.seen.renewals())
+    }
+
     /// Forgets what rotations wait for; says which have waited.
     pub(super) fn take_paced(&mut self) -> BTreeSet<InstanceName> {
         let waited = self.instances.iter_mut().filter_map(|(name, entry)| Some((name, entry.live.paced.take()?)));

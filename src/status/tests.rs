@@ -338,6 +338,44 @@ fn drift_that_is_left_alone_is_drift() {
 }
 
 #[test]
+fn who_waits_for_a_guard_relay_says_so() {
+    let paced = || plan::Paced { relay: "guard1 (AB)".to_owned(), circuits: 24, seconds: 30 };
+    let ready = |world: &World, name: &str| {
+        let status = world.status();
+        let node = status.node(&name.parse().unwrap()).unwrap();
+        let Condition { status, reason, message, .. } = node.ready().unwrap().clone();
+        (node.state, status, reason, message)
+    };
+    let is_told = |told: &(NodeState, ConditionStatus, Reason, String), state, status| {
+        (told.0, told.1, told.2) == (state, status, Reason::GuardRelayLimitReached)
+            && told.3.contains("waiting for its turn at guard relay guard1 (AB)")
+    };
+    let mut world = bent(|world| {
+        *world.instance("eu-1") = observe::Instance::default();
+        world.plan.steps.push(start("eu-1", Cause::Change));
+        world.plan.waiting.push(Wait { object: object("eu-1"), reason: WaitReason::GuardRelay(paced()) });
+    });
+    let told = ready(&world, "eu-1");
+    assert!(is_told(&told, NodeState::Pending, False), "{told:?}");
+
+    // A rotation that waits leaves the host as desired.
+    let desired = world.desired.clone().unwrap();
+    world.rotations.follow(&desired, &world.observed, noon());
+    world.rotations.order(&"eu-0".parse().unwrap(), noon());
+    world.rotations.begin(&desired, |_| false, |_, _| Err(paced()), noon());
+    let told = ready(&world, "eu-0");
+    assert!(is_told(&told, NodeState::Ready, True) && told.3.starts_with("it serves, and its rotation is"), "{told:?}");
+    assert_eq!(world.status().paced, 2);
+    *world.instance("eu-1") = world.instance("eu-0").clone();
+    world.plan = plan::Plan::default();
+    assert_eq!(world.status().paced, 1);
+    assert!(world.status().condition(Reconciling).unwrap().is_good());
+
+    world.rotations.begin(&desired, |_| false, |_, _| Ok(()), noon());
+    assert_eq!((world.status().paced, ready(&world, "eu-0").2), (0, Reason::Succeeded));
+}
+
+#[test]
 fn an_offered_revision_says_what_it_waits_for() {
     let table = [
         (Why::Manual, Reason::NewRevision),

@@ -39,7 +39,8 @@ impl State {
         let in_force = self.revisions.in_force().cloned();
         let suspended = in_force.as_ref().map(|it| self.revisions.records.orders().mandate(&it.revision).suspended);
         let desired = in_force.as_ref().map(|in_force| &in_force.desired);
-        let ordered = self.rotating.order(desired, &suspended.unwrap_or_default(), names);
+        let budget = &self.reconciler.wellbeing.budget;
+        let ordered = self.rotating.order(desired, &suspended.unwrap_or_default(), names, budget);
         ordered.map_err(|refused| chain(&refused))
     }
 

@@ -103,6 +103,25 @@ fn a_crowd_waits_at_its_guard_relay_and_nobody_else_does() {
 }
 
 #[test]
+fn what_a_daemon_before_has_begun_is_waited_for() {
+    let relays = [1; 12];
+    let mut crowd = budget(Some(USUAL), &relays);
+    assert_eq!(starts(&mut crowd, 12), 2);
+    crowd.spent.push(Spent { at: at(0), name: name(9), occasion: Occasion::Probe, is_open: false });
+    let written = serde_json::to_vec(&crowd.kept()).unwrap();
+    let read: Vec<Spent> = serde_json::from_slice(&written).unwrap();
+    assert_eq!((read.len(), &read), (2, &crowd.kept()), "without the probe");
+    // Another daemon reckons an hour ahead, and comes ten seconds later.
+    let hour = 3_600;
+    let mut next = Budget::recall(&read, |time| time + Duration::from_secs(3_600));
+    follow(&mut next, &desired(12, &[]), &world(Some(USUAL), &relays, 0), hour + 10);
+    for (second, is_free) in [(11, false), (39, false), (40, true)] {
+        assert_eq!(next.ask(&name(5), Occasion::Start, at(hour + second)) == Word::Begin, is_free, "{second}");
+    }
+    assert!(read[0].is_as(&crowd.kept()[0]) && !read[0].is_as(&next.kept()[0]));
+}
+
+#[test]
 fn what_takes_several_steps_takes_its_circuits_once() {
     let relays = [1; 12];
     let wish = desired(12, &[]);

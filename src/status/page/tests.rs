@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::desired::{Pool, SelfHeal};
 use crate::error::Kind;
-use crate::observe::{Door, Observation, Visitor};
+use crate::observe::{Door, GuardRelay, Observation, Visitor};
 use crate::plan::lockout::Closing;
 use crate::plan::step::{Action, Cause, Object, Step};
 use crate::plan::{Block, BlockReason, Held, HoldReason};
@@ -383,4 +383,15 @@ fn alerts_that_fire_are_told_and_cut_where_there_are_many() {
     assert!(page.contains("0 of 9 nodes do not serve &lt;now&gt;"), "{page}");
     assert!(page.contains("node_failure_rate") && page.contains("<em>critical</em>"));
     assert!(page.contains("And 5 more: <code>exitpool alerts</code>"));
+}
+
+#[test]
+fn each_node_has_its_guard_relays() {
+    let fingerprint = "AB".repeat(20);
+    let relay =
+        |nickname: &str| GuardRelay { fingerprint: fingerprint.parse().unwrap(), nickname: nickname.to_owned() };
+    for (nickname, shown) in [("<i>", "&lt;i&gt;"), ("", "ABABABAB…")] {
+        let page = page(|world| world.control("eu-1").guard_relays = [relay(nickname)].into());
+        assert!(page.contains(&format!("<span title=\"{fingerprint}\">{shown}</span>")), "{page}");
+    }
 }
