@@ -6,6 +6,8 @@
 CARGO ?= cargo
 # Only root can make network namespaces and change a firewall inside one.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,HOME,CI,CARGO_HOME,RUSTUP_HOME)
+# The tests wait for the networks that they make for most of their time, and take a third of two cores.
+RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help run test bench package setup setup-bench setup-test format lint docs generated
 
@@ -28,7 +30,7 @@ run: setup
 	$(AS_ROOT) target/release/exitpool demo
 
 test: setup-test format lint docs
-	$(AS_ROOT) env CI=$(CI) $(CARGO) test --lib --bins --tests
+	$(AS_ROOT) env CI=$(CI) RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --lib --bins --tests
 
 bench: setup setup-bench
 	@command -v openssl >/dev/null || { echo "bench: install openssl, which signs the large directory" >&2; exit 1; }
