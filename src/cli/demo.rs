@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::daemon::socket::Report;
 use crate::testnet::{Peer, Progress, Spec, Testnet};
@@ -37,18 +38,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     for name in Testnet::sweep(PREFIX).await? {
         output::talk(&format!("removed what an earlier demo has left: {name}"));
     }
-    // From here on Ctrl-C ends the play and not the program, so that everything is tidied up.
-    let interrupted = tokio::signal::ctrl_c();
+    // From here on Ctrl-C and SIGTERM end the play and not the program, so that everything is tidied up.
+    let mut terminate = signal(SignalKind::terminate())?;
     let played = tokio::select! {
         played = play(arguments.once) => played,
-        _ = interrupted => {
-            output::talk("\ninterrupted");
-            Ok(())
-        }
+        _ = tokio::signal::ctrl_c() => interrupted(),
+        _ = terminate.recv() => interrupted(),
     };
     // A play that was cut short has dropped its stage, which ends every process and removes every trace.
     output::talk("everything of the demo is gone from this machine");
     played.map(|()| Exit::Done)
+}
+
+fn interrupted() -> anyhow::Result<()> {
+    output::talk("\ninterrupted");
+    Ok(())
 }
 
 async fn play(once: bool) -> anyhow::Result<()> {

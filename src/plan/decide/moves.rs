@@ -42,7 +42,7 @@ impl Budget {
 #[derive(Debug, Default)]
 pub(super) struct Addresses<'a> {
     held: BTreeMap<u16, Vec<(SocketAddr, &'a InstanceName)>>,
-    wanted: BTreeMap<SocketAddr, &'a desired::Instance>,
+    wanted: BTreeMap<u16, Vec<(SocketAddr, &'a desired::Instance)>>,
 }
 
 impl<'a> Addresses<'a> {
@@ -54,8 +54,11 @@ impl<'a> Addresses<'a> {
         for (name, instance) in observed {
             instance.listeners().for_each(|at| held.entry(at.port()).or_default().push((at, name)));
         }
-        let owners = wanted.values().flat_map(|instance| instance.nodes.iter().map(move |node| (node.socks, instance)));
-        Self { held, wanted: owners.collect() }
+        let mut heirs: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        for (instance, node) in wanted.values().flat_map(|it| it.nodes.iter().map(move |node| (it, node))) {
+            heirs.entry(node.socks.port()).or_default().push((node.socks, instance));
+        }
+        Self { held, wanted: heirs }
     }
 
     /// The instance that has an address which another one is to have.
@@ -65,9 +68,16 @@ impl<'a> Addresses<'a> {
         holders.next().map(|(_, name)| *name)
     }
 
-    /// The instance that is to have an address which another one has.
-    fn heir(&self, address: SocketAddr, other_than: &InstanceName) -> Option<&'a desired::Instance> {
-        self.wanted.get(&address).copied().filter(|heir| &heir.name != other_than)
+    /// The instances that are to have an address which another one has, or a part of it: whoever listens on all addresses of
+    /// the host has those of several.
+    fn heirs(&self, address: SocketAddr, other_than: &InstanceName) -> impl Iterator<Item = &'a desired::Instance> {
+        let at_port = self.wanted.get(&address.port()).into_iter().flatten();
+        let heirs = at_port.filter(move |(wanted, heir)| &heir.name != other_than && overlap(*wanted, address));
+        heirs.map(|(_, heir)| *heir)
+    }
+
+    fn has_heir(&self, address: SocketAddr, other_than: &InstanceName) -> bool {
+        self.heirs(address, other_than).next().is_some()
     }
 }
 
@@ -91,7 +101,7 @@ impl<'a> Deciding<'a> {
             if !self.may_give_up(&wanted.name, *address, all_open) {
                 ports.push(kept(control, *address));
             }
-            if self.addresses().heir(*address, &wanted.name).is_some() {
+            if self.addresses().has_heir(*address, &wanted.name) {
                 self.wait(&wanted.name, WaitReason::Successors);
             }
         }
@@ -153,7 +163,7 @@ impl<'a> Deciding<'a> {
         let handed_on: Vec<SocketAddr> = control
             .socks_listeners
             .iter()
-            .filter(|address| !stays(address) && self.addresses().heir(**address, &wanted.name).is_some())
+            .filter(|address| !stays(address) && self.addresses().has_heir(**address, &wanted.name))
             .copied()
             .collect();
         (!handed_on.is_empty()).then(|| without(control, &handed_on))
@@ -162,9 +172,10 @@ impl<'a> Deciding<'a> {
     /// Whether an address is nobody's any more and its instance has what it wants instead, or may go to the instance
     /// that is to have it.
     fn may_give_up(&mut self, name: &InstanceName, address: SocketAddr, all_open: bool) -> bool {
-        match self.addresses().heir(address, name) {
-            None => all_open,
-            Some(heir) => self.can_take(heir) && self.budget(&heir.pool).take(1),
+        let heirs: Vec<_> = self.addresses().heirs(address, name).collect();
+        match heirs.iter().find(|heir| self.can_take(heir)) {
+            None => heirs.is_empty() && all_open,
+            Some(heir) => self.budget(&heir.pool).take(1),
         }
     }
 
