@@ -294,9 +294,10 @@ impl Instance {
             && self.control.present().is_some_and(|control| control.can_serve() && control.listens_for(wanted))
     }
 
-    /// Whether it serves whoever comes to an address.
-    pub fn serves_at(&self, address: SocketAddr) -> bool {
-        self.process.present().is_some() && self.control.present().is_some_and(|control| control.serves_at(address))
+    /// Whether it serves whoever comes to an address, or to a part of it, as one address of a wildcard is.
+    pub fn serves_around(&self, address: SocketAddr) -> bool {
+        let can_serve = self.control.present().is_some_and(|control| control.can_serve());
+        self.process.present().is_some() && can_serve && self.listeners().any(|at| overlap(at, address))
     }
 
     /// The addresses on which its SOCKS listens.

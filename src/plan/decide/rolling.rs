@@ -40,9 +40,10 @@ impl Deciding<'_> {
         Budget::new(nodes, percent, unavailable.map(lost).sum())
     }
 
-    /// Whether any instance of ours serves a node.
+    /// Whether any instance of ours serves a node, where it is to listen or at a part of that: what is to be handed on is not
+    /// lost.
     fn is_served(&self, node: &desired::Node) -> bool {
-        self.observed.instances.values().any(|instance| instance.serves_at(node.socks))
+        self.observed.instances.values().any(|instance| instance.serves_around(node.socks))
     }
 
     pub(super) fn is_available(&self, instance: &desired::Instance) -> bool {

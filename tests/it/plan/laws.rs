@@ -542,7 +542,9 @@ fn a_pool_is_shared_out_anew_without_losing_more_of_it_than_it_may() {
         let desired = desired(together);
         let serves = |world: &World| {
             let nodes = desired.pools[0].nodes();
-            let served = |socks| world.observed.instances.values().any(|instance| instance.serves_at(socks));
+            let served = |socks| {
+                world.observed.instances.values().any(|it| it.control.present().is_some_and(|tor| tor.serves_at(socks)))
+            };
             nodes.iter().filter(|node| served(node.socks)).count()
         };
         for round in 0.. {
