@@ -12,6 +12,7 @@ pub mod memory;
 mod pacing;
 mod settling;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -181,7 +182,7 @@ impl Reconciler {
     fn examine(&mut self, desired: &Desired, observed: &Observed, now: Timestamp) {
         let Wellbeing { health, probes, settling, .. } = &mut self.wellbeing;
         settling.follow(observed, probes, now);
-        health.examine(&Examination { desired, observed, probes, settling: settling.all(), now });
+        health.examine(&Examination { desired, observed, probes, settling: &settling.all(), now });
         self.heed(desired, now);
         let Wellbeing { health, budget, .. } = &self.wellbeing;
         let seen = Seen { desired, observed, renew: &self.mandate.renew, stuck: &health.stuck(now) };
@@ -194,10 +195,11 @@ impl Reconciler {
         let restarts: BTreeSet<&Object> =
             due.iter().filter(|step| starts_again(&step.action)).map(|step| &step.object).collect();
         let Wellbeing { health, budget, .. } = &self.wellbeing;
-        let mut ahead = health.clone();
-        for wanted in desired.instances() {
+        let mut ahead = Cow::Borrowed(health);
+        let instances = if restarts.is_empty() { vec![] } else { desired.instances() };
+        for wanted in instances {
             if restarts.contains(&Object::Instance(wanted.name.clone())) {
-                ahead.restarted(&wanted, now);
+                ahead.to_mut().restarted(&wanted, now);
             }
         }
         efforts.keep(&self.backoffs, &ahead, budget.lock().kept());
@@ -240,7 +242,7 @@ impl Reconciler {
     fn heed(&mut self, desired: &Desired, now: Timestamp) {
         let Wellbeing { health, drains, settling, .. } = &self.wellbeing;
         let drained = drains.over(desired.reconcile.drain_for, now);
-        let unproven = health.in_trouble().chain(settling.all().keys()).cloned().collect();
+        let unproven = health.in_trouble().chain(settling.names()).cloned().collect();
         self.mandate.care = Care { drained, unproven, ..health.care(desired, now) };
         if desired.reconcile.self_heal != SelfHeal::On {
             return;

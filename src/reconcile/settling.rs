@@ -20,10 +20,14 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(60);
 
 /// The instances that are not proven yet.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Settling {
-    /// Each with the time by which it should be.
-    by: BTreeMap<InstanceName, Timestamp>,
-    changed: BTreeMap<InstanceName, Timestamp>,
+pub(super) struct Settling(BTreeMap<InstanceName, Change>);
+
+/// A change that is not proven yet.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    at: Timestamp,
+    /// By when it should be.
+    by: Timestamp,
 }
 
 impl Settling {
@@ -31,40 +35,39 @@ impl Settling {
     pub fn begin(&mut self, name: &InstanceName, health: &HealthPolicy, now: Timestamp) {
         let probed = health.probe.as_ref().map(|probe| probe.every + probe.timeout);
         let within = probed.map_or(SETTLES_AFTER, |time| time.clamp(SETTLES_AFTER, LONGEST_SETTLING));
-        self.by.insert(name.clone(), now + within);
-        self.changed.insert(name.clone(), now);
+        self.0.insert(name.clone(), Change { at: now, by: now + within });
     }
 
     /// An instance has another process: what it needs before it serves is seen as with any other.
     pub fn forget(&mut self, name: &InstanceName) {
-        self.by.remove(name);
-        self.changed.remove(name);
+        self.0.remove(name);
     }
 
     /// Lets those go that are proven, and those that are not there any more.
     pub fn follow(&mut self, observed: &Observed, probes: &Probes, now: Timestamp) {
-        let Self { by, changed } = self;
-        by.retain(|name, by| {
+        self.0.retain(|name, change| {
             let Some(instance) = observed.instances.get(name).filter(|seen| seen.process.present().is_some()) else {
                 return false;
             };
             let has_built = instance.control.present().is_some_and(|control| control.begun.built > 0);
-            let has_passed = probes.get(name).is_some_and(|probed| {
-                probed.outcome.is_ok() && changed.get(name).is_some_and(|changed| probed.at > *changed)
-            });
-            now < *by || !(has_built || has_passed)
+            let has_passed = probes.get(name).is_some_and(|probed| probed.outcome.is_ok() && probed.at > change.at);
+            now < change.by || !(has_built || has_passed)
         });
-        changed.retain(|name, _| by.contains_key(name));
     }
 
     /// All of them, each with the time by which it should be proven.
-    pub fn all(&self) -> &BTreeMap<InstanceName, Timestamp> {
-        &self.by
+    pub fn all(&self) -> BTreeMap<InstanceName, Timestamp> {
+        self.0.iter().map(|(name, change)| (name.clone(), change.by)).collect()
+    }
+
+    /// Who they are.
+    pub fn names(&self) -> impl Iterator<Item = &InstanceName> {
+        self.0.keys()
     }
 
     /// When one of them may be proven, or is late.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        self.by.values().filter(|by| **by > now).min().copied()
+        self.0.values().map(|change| change.by).filter(|by| *by > now).min()
     }
 }
 

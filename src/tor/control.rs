@@ -282,6 +282,7 @@ async fn next_event(connection: &mut Option<Connection>) -> Result<Message, Conn
         None => std::future::pending().await,
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,10 +39,30 @@ impl Budget {
 }
 
 /// Which instance of ours listens where, and which one is to. Made when something has to move.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Addresses<'a> {
-    held: BTreeMap<u16, Vec<(SocketAddr, &'a InstanceName)>>,
-    wanted: BTreeMap<u16, Vec<(SocketAddr, &'a desired::Instance)>>,
+    held: ByPort<&'a InstanceName>,
+    wanted: ByPort<&'a desired::Instance>,
+}
+
+/// Who has which address. Whoever listens on all addresses of the host has those of several.
+#[derive(Debug)]
+struct ByPort<T>(BTreeMap<u16, Vec<(SocketAddr, T)>>);
+
+impl<T: Copy> ByPort<T> {
+    /// Who has an address, or a part of it.
+    fn around(&self, address: SocketAddr) -> impl Iterator<Item = T> {
+        let at_port = self.0.get(&address.port()).into_iter().flatten();
+        at_port.filter(move |(at, _)| overlap(*at, address)).map(|(_, who)| *who)
+    }
+}
+
+impl<T> FromIterator<(SocketAddr, T)> for ByPort<T> {
+    fn from_iter<I: IntoIterator<Item = (SocketAddr, T)>>(all: I) -> Self {
+        let mut by_port: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        all.into_iter().for_each(|(at, who)| by_port.entry(at.port()).or_default().push((at, who)));
+        Self(by_port)
+    }
 }
 
 impl<'a> Addresses<'a> {
@@ -50,30 +70,19 @@ impl<'a> Addresses<'a> {
         observed: &'a BTreeMap<InstanceName, Instance>,
         wanted: &'a BTreeMap<InstanceName, desired::Instance>,
     ) -> Self {
-        let mut held: BTreeMap<u16, Vec<_>> = BTreeMap::new();
-        for (name, instance) in observed {
-            instance.listeners().for_each(|at| held.entry(at.port()).or_default().push((at, name)));
-        }
-        let mut heirs: BTreeMap<u16, Vec<_>> = BTreeMap::new();
-        for (instance, node) in wanted.values().flat_map(|it| it.nodes.iter().map(move |node| (it, node))) {
-            heirs.entry(node.socks.port()).or_default().push((node.socks, instance));
-        }
-        Self { held, wanted: heirs }
+        let held = observed.iter().flat_map(|(name, instance)| instance.listeners().map(move |at| (at, name)));
+        let owners = wanted.values().flat_map(|instance| instance.nodes.iter().map(move |node| (node.socks, instance)));
+        Self { held: held.collect(), wanted: owners.collect() }
     }
 
     /// The instance that has an address which another one is to have.
     fn holder(&self, address: SocketAddr, other_than: &InstanceName) -> Option<&'a InstanceName> {
-        let at_port = self.held.get(&address.port()).into_iter().flatten();
-        let mut holders = at_port.filter(|(held, name)| *name != other_than && overlap(*held, address));
-        holders.next().map(|(_, name)| *name)
+        self.held.around(address).find(|holder| *holder != other_than)
     }
 
-    /// The instances that are to have an address which another one has, or a part of it: whoever listens on all addresses of
-    /// the host has those of several.
+    /// The instances that are to have an address which another one has, or a part of it.
     fn heirs(&self, address: SocketAddr, other_than: &InstanceName) -> impl Iterator<Item = &'a desired::Instance> {
-        let at_port = self.wanted.get(&address.port()).into_iter().flatten();
-        let heirs = at_port.filter(move |(wanted, heir)| &heir.name != other_than && overlap(*wanted, address));
-        heirs.map(|(_, heir)| *heir)
+        self.wanted.around(address).filter(move |heir| &heir.name != other_than)
     }
 
     fn has_heir(&self, address: SocketAddr, other_than: &InstanceName) -> bool {
