@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::rotate::asked;
-use super::stage::{Host, PATIENCE, document, network_of, nodes, pool, reachable, ready};
+use super::stage::{Host, PATIENCE, document, network_of, nodes, pool, reachable, ready, with_torrc};
 
 /// The warnings of a reason.
 fn warnings(report: &Report, reason: &str) -> Vec<Value> {
@@ -62,7 +62,7 @@ async fn clients_that_resolve_names_themselves_are_warned_of_and_can_be_refused(
 
     // It can be refused, at run time.
     let before = host.ask_through(node).await.is_ok();
-    host.commits(&document(&pool("us", 2, "us", 30_000).replace('}', ", torrc: {SafeSocks: 1}}"))).await;
+    host.commits(&document(&with_torrc(&pool("us", 2, "us", 30_000), "SafeSocks: 1"))).await;
     let first = report.status["revision"].clone();
     host.sees("SafeSocks", |report| report.converged && report.status["revision"] != first).await;
     let echo = format!("http://{}/", host.network().echo());
@@ -152,8 +152,8 @@ async fn no_guard_relay_is_asked_for_more_circuits_than_it_gives_to_one_client()
     let plain = pool("us", 5, "us", 30_000);
     let Some(mut host) = Host::set_in(network, &document(&plain)).await else { return };
     let relay = std::fs::read_to_string(host.network().directory().join("guard1/fingerprint")).unwrap();
-    let entry = format!(", torrc: {{EntryNodes: ${}}}}}", relay.split_whitespace().nth(1).unwrap());
-    host.commits(&document(&plain.replace('}', &entry))).await;
+    let entry = format!("EntryNodes: ${}", relay.split_whitespace().nth(1).unwrap());
+    host.commits(&document(&with_torrc(&plain, &entry))).await;
     host.start_daemon().unwrap();
     let report = host.sees("a tor that waits for its first start", |report| !paced(report).is_empty()).await;
     assert!(paced(&report).iter().all(|(_, state)| state == "pending"), "{:?}", paced(&report));

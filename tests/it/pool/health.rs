@@ -8,7 +8,7 @@ use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 use tokio::process::Child;
 
-use super::stage::{EXITPOOL, Host, condition, document, nodes, pids, pool, reachable, ready};
+use super::stage::{EXITPOOL, Host, condition, document, nodes, pids, pool, reachable, ready, with_torrc};
 
 /// A pool of American exits, with more settings behind it.
 fn americans(size: u16, more: &str) -> String {
@@ -223,12 +223,7 @@ async fn a_damaged_directory_cache_is_a_bootstrap_like_any_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_keeps_nodes_from_serving_goes_no_further() {
-    let with = |torrc: &str| {
-        let pool = format!(
-            "  - {{name: us, size: 4, countries: [us], listen: 0.0.0.0, socks_port: 30000, torrc: {{{torrc}}}}}\n"
-        );
-        document(&pool) + PROBED
-    };
+    let with = |torrc: &str| document(&with_torrc(&pool("us", 4, "us", 30_000), torrc)) + PROBED;
     let Some(mut host) = Host::start("roll", &with("MaxCircuitDirtiness: 600")).await else { return };
     let before = pids(&host.converged(4).await);
     // tor takes it at run time, and can build no circuit any more: nothing is behind that address.

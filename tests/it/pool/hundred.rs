@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use exitpool::daemon::socket::Report;
 
 use super::rotate::asked;
-use super::stage::{Host, document, nodes, nothing_is_left_over, pids, pool, reachable, ready};
+use super::stage::{Host, document, nodes, nothing_is_left_over, pids, pool, reachable, ready, with_torrc};
 use super::watch::Watch;
 
 const NODES: u16 = 100;
 
 /// A hundred nodes in a country, with options of their own.
 fn hundred(countries: &str, torrc: &str) -> String {
-    let pool = pool("many", NODES, countries, 30_000).replace('}', &format!(", torrc: {{{torrc}}}}}"));
-    document(&pool) + "reconcile: {max_delete: 100%, max_unavailable: 25%}\n"
+    document(&with_torrc(&pool("many", NODES, countries, 30_000), torrc))
+        + "reconcile: {max_delete: 100%, max_unavailable: 25%}\n"
 }
 
 #[tokio::test(flavor = "multi_thread")]

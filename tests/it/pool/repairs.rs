@@ -6,7 +6,7 @@ use exitpool::audit;
 use exitpool::daemon::socket::Report;
 
 use super::health::{readiness, restarts};
-use super::stage::{Host, condition, document, network_of, nodes, pids, pool, reachable, ready};
+use super::stage::{Host, condition, document, network_of, nodes, pids, pool, reachable, ready, with_torrc};
 
 /// What was done to a node about its health, or rotated it, in the order in which it was done.
 fn repairs(host: &Host, node: &str) -> Vec<String> {
@@ -80,9 +80,9 @@ async fn a_node_whose_only_way_in_hangs_is_helped_by_joining_the_network_anew() 
     host.converged(2).await;
     let relay = std::fs::read_to_string(host.network().directory().join("guard1/fingerprint")).unwrap();
     let relay = relay.split_whitespace().nth(1).unwrap();
-    let torrc = format!(", torrc: {{OutboundBindAddress: {OWN}, EntryNodes: ${relay}}}}}");
+    let torrc = format!("OutboundBindAddress: {OWN}, EntryNodes: ${relay}");
     host.sh(&format!("ip addr add {OWN}/32 dev lo")).await;
-    host.commits(&(document(&(witnesses + &pool("solo", 1, "us", 30_010).replace('}', &torrc))) + probe)).await;
+    host.commits(&(document(&(witnesses + &with_torrc(&pool("solo", 1, "us", 30_010), &torrc))) + probe)).await;
     let probed = |report: &Report| nodes(report).values().all(|node| node["probe"]["passed"] == true);
     let all_serve = |report: &Report| report.converged && ready(report) == 3 && probed(report);
     let before = pids(&host.sees("three nodes that are probed", all_serve).await);
@@ -115,12 +115,7 @@ async fn a_node_whose_only_way_in_hangs_is_helped_by_joining_the_network_anew() 
 /// tor goes on with the circuits and connections that it has, and says that all is well, while it builds none any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_whose_effect_comes_late_goes_no_further_where_nobody_probes() {
-    let with = |torrc: &str| {
-        let pool = format!(
-            "  - {{name: us, size: 4, countries: [us], listen: 0.0.0.0, socks_port: 30000, torrc: {{{torrc}}}}}\n"
-        );
-        document(&pool)
-    };
+    let with = |torrc: &str| document(&with_torrc(&pool("us", 4, "us", 30_000), torrc));
     let Some(mut host) = Host::start("rlate", &with("MaxCircuitDirtiness: 600")).await else { return };
     let before = pids(&host.converged(4).await);
     host.commits(&with("ReachableAddresses: 'reject *:*'")).await;

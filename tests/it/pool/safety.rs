@@ -7,7 +7,7 @@ use exitpool::cli::demo::stage::kill_pid;
 use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 
-use super::stage::{Host, document, nodes, pids, pool, reachable, ready};
+use super::stage::{Host, document, nodes, pids, pool, reachable, ready, with_torrc};
 
 /// Where the relays of the private network listen.
 const OR_PORT: u16 = 9001;
@@ -70,13 +70,13 @@ fn search(path: &Path) -> usize {
 }
 
 /// A desired state with options of a pool's own.
-fn with_torrc(size: u16, countries: &str, torrc: &str) -> String {
-    document(&pool("us", size, countries, 30_000).replace('}', &format!(", torrc: {{{torrc}}}}}")))
+fn document_with_torrc(size: u16, countries: &str, torrc: &str) -> String {
+    document(&with_torrc(&pool("us", size, countries, 30_000), torrc))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tor_in_its_sandbox_does_all_that_it_is_told() {
-    let Some(mut host) = Host::start("wsand", &with_torrc(2, "us", "")).await else { return };
+    let Some(mut host) = Host::start("wsand", &document_with_torrc(2, "us", "")).await else { return };
     let before = pids(&host.converged(2).await);
     // Seccomp's filter is in force.
     for pid in before.values() {
@@ -84,13 +84,13 @@ async fn a_tor_in_its_sandbox_does_all_that_it_is_told() {
         assert!(status.contains("Seccomp:\t2"), "{status}");
     }
     // Exits, ports and options of a running one.
-    host.commits(&with_torrc(2, "de", "MaxMemInQueues: 256 MB")).await;
+    host.commits(&document_with_torrc(2, "de", "MaxMemInQueues: 256 MB")).await;
     let report = host.sees("other exits", |report| {
         let of = |node: &serde_json::Value| node["exit"]["country"] == "de";
         report.converged && nodes(report).values().all(of)
     });
     assert_eq!(pids(&report.await), before);
-    host.commits(&with_torrc(1, "de", "")).await;
+    host.commits(&document_with_torrc(1, "de", "")).await;
     let report = host.converged(1).await;
     host.ask_through(reachable(&host, &nodes(&report)["us-0"])).await.unwrap();
     host.strike().await;
@@ -103,7 +103,7 @@ async fn a_pool_can_reach_the_network_through_a_bridge_alone() {
     // Any relay serves as a bridge to whoever names it so: here one of its guards.
     let bridge = peers(&host, first["us-0"]).await.pop_last().unwrap();
     let bridges = format!("UseBridges: 1, Bridge: '{bridge}'");
-    host.commits(&with_torrc(1, "us", &bridges)).await;
+    host.commits(&document_with_torrc(1, "us", &bridges)).await;
     host.converged(1).await;
     // Connections of before stay for a while: another process has none.
     kill_pid(u32::try_from(first["us-0"]).unwrap(), Signal::KILL).unwrap();

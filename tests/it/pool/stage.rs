@@ -188,6 +188,11 @@ pub fn pool(name: &str, size: u16, countries: &str, port: u16) -> String {
     format!("  - {{name: {name}, size: {size}, countries: [{countries}], listen: 0.0.0.0, socks_port: {port}}}\n")
 }
 
+/// The same pool with options of tor's own.
+pub fn with_torrc(pool: &str, options: &str) -> String {
+    pool.replace('}', &format!(", torrc: {{{options}}}}}"))
+}
+
 /// Checks that this host has the directories and processes of these nodes, each with a tor of its own, and no others.
 pub fn nothing_is_left_over(host: &Host, pids: &BTreeMap<String, u64>) {
     let wanted: BTreeSet<String> = pids.keys().cloned().collect();
