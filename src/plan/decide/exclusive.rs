@@ -74,8 +74,12 @@ impl Deciding<'_> {
         // Who has the fewest to choose from goes first.
         others.sort_by_cached_key(|claim| sharing.fitting(claim).count());
         let mut lots: Vec<Lot> = others.iter().map(|claim| sharing.draw(claim)).collect();
-        // Where all wait for each other nobody would ever move, so they draw as if all had moved.
-        if !lots.iter().any(|lot| matches!(lot, Lot::Exit(_))) {
+        // Where all wait for each other, or for one that finds nothing better than what it has, nobody would ever move: they
+        // draw as if all had moved.
+        let moves = |(lot, claim): (&Lot, &Claim<'_>)| {
+            matches!(lot, Lot::Exit(_)) && claim.holds.and_then(own).as_ref() != Some(lot)
+        };
+        if !lots.iter().zip(&others).any(moves) {
             sharing.leaving.clear();
             for (lot, claim) in lots.iter_mut().zip(&others).filter(|(lot, _)| **lot == Lot::Later) {
                 *lot = sharing.draw(claim);

@@ -206,6 +206,23 @@ fn who_has_no_other_exit_keeps_the_one_that_should_be_left_alone() {
 }
 
 #[test]
+fn who_keeps_the_one_that_should_be_left_alone_is_waited_for_by_nobody() {
+    let three: [(&str, &str, u64); 3] = [("10.1.0.1", "de", 1), ("10.2.0.1", "de", 1), ("10.1.0.2", "de", 1)];
+    let mut host = Host::of(&[("eu", 3, &[], subnets(24))], &three);
+    for number in 0..3 {
+        let name: InstanceName = format!("eu-{number}").parse().unwrap();
+        host.runs_with.insert(name.clone(), Some(fingerprint(number)));
+        if number < 2 {
+            host.mandate.avoid.insert(name, [fingerprint(number)].into());
+        }
+    }
+    // The first shares its subnet with the third, and the second finds nothing better than what it has.
+    let lots = host.settle();
+    assert_eq!(sentences(&lots).len(), 1, "{lots:?}");
+    assert!(lots.values().all(|lot| *lot != Lot::Later), "{lots:?}");
+}
+
+#[test]
 fn exits_are_drawn_in_proportion_to_their_weights() {
     const NAMES: u16 = 4_000;
     let mut drawn = BTreeMap::<Fingerprint, u32>::new();
