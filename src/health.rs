@@ -141,6 +141,15 @@ impl Health {
         self.recalled.clone().into_iter().chain(counted).collect()
     }
 
+    /// Forgets how often instances were started again, and how many checks have failed; says who is not held down any more.
+    pub fn reset(&mut self, now: Timestamp) -> Vec<InstanceName> {
+        self.recalled.clear();
+        let is_held = |patient: &Patient| patient.held_down(now).is_some();
+        let held = self.patients.iter().filter(|(_, patient)| is_held(patient)).map(|(name, _)| name.clone()).collect();
+        self.patients.values_mut().for_each(Patient::reset);
+        held
+    }
+
     /// Judges every instance that is wished, and forgets the others.
     pub fn examine(&mut self, exam: &Examination<'_>) {
         let wanted = exam.desired.instances();

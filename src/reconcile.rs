@@ -213,6 +213,19 @@ impl Reconciler {
         }
     }
 
+    /// Forgets how often what was tried, so that nothing waits after a failure and nobody is held down; says what did, in a
+    /// sentence each.
+    pub fn reset(&mut self) -> Vec<String> {
+        let now = clock::steady();
+        let waited = std::mem::take(&mut self.backoffs).waiting(now);
+        let tried = waited.iter().map(|object| format!("{object} is tried again at once"));
+        let held = self.wellbeing.health.reset(now);
+        let freed = held.into_iter().map(|name| format!("{} is not held down any more", Object::Instance(name)));
+        let said = tried.chain(freed).collect();
+        self.keep_efforts();
+        said
+    }
+
     /// Takes in what was done about the health of the instances.
     fn take_in(&mut self, desired: &Desired, outcomes: &[Outcome], now: Timestamp) {
         let done = outcomes.iter().filter(|outcome| outcome.result.is_ok());

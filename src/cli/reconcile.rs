@@ -10,6 +10,9 @@ use super::{Exit, output};
 /// Let the daemon read the source and look at the host now
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// Try at once what has failed and waits, and start nodes that are held down: what was counted is forgotten
+    #[arg(long)]
+    reset: bool,
     #[command(flatten)]
     daemon: Daemon,
     #[command(flatten)]
@@ -17,7 +20,8 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let report = socket::ask(&arguments.daemon.runtime_dir, Verb::Reconcile).await?;
+    let verb = if arguments.reset { Verb::Reset } else { Verb::Reconcile };
+    let report = socket::ask(&arguments.daemon.runtime_dir, verb).await?;
     tell(&report, arguments.output.output)
 }
 

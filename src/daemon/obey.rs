@@ -80,6 +80,7 @@ pub(super) fn obey(revisions: &mut Revisions, published: &Status, verb: &Verb, b
         Verb::Status
         | Verb::Watch
         | Verb::Reconcile
+        | Verb::Reset
         | Verb::Rotate { .. }
         | Verb::Unlock { .. }
         | Verb::Alerts

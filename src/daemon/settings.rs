@@ -45,6 +45,11 @@ impl Settings {
     pub fn panel_port(&self) -> Option<u16> {
         self.listen.panel_port()
     }
+
+    /// Whether others than this host could reach the page, and it is served to them without TLS.
+    pub fn page_in_the_clear(&self) -> bool {
+        self.panel_port().is_some() && self.page.tls.is_none()
+    }
 }
 
 /// Where the page listens.

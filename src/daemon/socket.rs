@@ -57,6 +57,8 @@ pub enum Verb {
     Watch,
     /// Fetch a remote source and look again now, and answer after the pass.
     Reconcile,
+    /// The same, after what was counted is forgotten: what has failed is tried at once, and nobody is held down.
+    Reset,
     /// Fetch a remote source, take a revision up that waits for it, and look again.
     Apply {
         /// The revision, in full or as the 40 digits of its commit; `None` asks for none.
@@ -303,7 +305,7 @@ impl Daemon {
             let told = self.alerting.try_channel(channel).await;
             return Some(Report::of(&self.status.borrow()).answering(told.map(|said| vec![said])));
         }
-        let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Apply { .. });
+        let looks_at_the_source = matches!(verb, Verb::Reconcile | Verb::Reset | Verb::Apply { .. });
         if let Some(fetching) = self.fetching.as_ref().filter(|_| looks_at_the_source) {
             fetching.now().await;
         }

@@ -60,6 +60,7 @@ pub(super) struct State {
     journal: Journal,
     /// The revision that the audit trail knows to be in force.
     noted: Option<Revision>,
+    page_in_the_clear: bool,
     addresses: Vec<IpAddr>,
     converged: Option<Revision>,
     rollbacks: Rollbacks,
@@ -119,6 +120,7 @@ impl State {
             driver: None,
             journal: Journal::open(settings),
             noted,
+            page_in_the_clear: settings.page_in_the_clear(),
             addresses,
             converged: None,
             rollbacks: Rollbacks::default(),
@@ -321,6 +323,7 @@ impl State {
             incident: health.incident(),
             probes: &self.reconciler.wellbeing.probes,
             driver: self.reconciler.drivers.firewall.name(),
+            page_in_the_clear: self.page_in_the_clear,
             server_addresses: &self.addresses,
             suspended: suspended.as_ref(),
             suspended_pools: &pools,

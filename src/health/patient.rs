@@ -253,6 +253,13 @@ impl Patient {
         self.held_until = self.hold().map(|hold| now + hold);
     }
 
+    /// What was counted of it is forgotten; what is wrong with it, and which exits it leaves alone, is not.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+        self.restarts = 0;
+        (self.restarted_at, self.held_until) = (None, None);
+    }
+
     /// How long it is held down after so many restarts; `None` while they are free.
     fn hold(&self) -> Option<Duration> {
         let beyond = self.restarts.checked_sub(FREE_RESTARTS)?;

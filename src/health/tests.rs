@@ -316,6 +316,18 @@ fn one_that_ends_over_and_over_is_held_down_longer_each_time() {
 }
 
 #[test]
+fn who_has_mended_what_was_wrong_need_not_wait() {
+    let mut ward = Ward::of(2);
+    let name: InstanceName = "eu-0".parse().unwrap();
+    (0..6).for_each(|_| ward.restarted(0));
+    assert_eq!(ward.health.reset(ward.now), [name]);
+    assert!(ward.examine().held_down.is_empty() && ward.health.restarts().is_empty());
+    assert_eq!(ward.health.reset(ward.now), []);
+    ward.restarted(0);
+    assert!(ward.examine().held_down.is_empty(), "counting begins anew");
+}
+
+#[test]
 fn another_wish_is_another_case() {
     let mut ward = Ward::of(2);
     (0..6).for_each(|_| ward.restarted(0));

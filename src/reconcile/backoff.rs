@@ -134,6 +134,12 @@ impl Backoffs {
         fights.map(|(object, entry)| (object.clone(), fight(object, entry))).collect()
     }
 
+    /// The objects that wait, however long.
+    pub fn waiting(&self, now: Timestamp) -> Vec<Object> {
+        let waits = |object: &Object, entry: &Entry| entry.is_final() || entry.until(object) > now;
+        self.entries.iter().filter(|(object, entry)| waits(object, entry)).map(|(object, _)| object.clone()).collect()
+    }
+
     /// When the next object may be tried again.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.entries.iter().filter(|(_, entry)| !entry.is_final());
@@ -240,6 +246,7 @@ mod tests {
             let author = (n != 8).then(|| nft(n));
             backoffs.record(std::slice::from_ref(&repair), author.as_ref(), at(n.into()));
         }
+        assert_eq!((backoffs.waiting(at(8)), backoffs.waiting(at(3_600))), (vec![Object::Guard], vec![]));
         let fight = backoffs.fights(at(8)).remove(&Object::Guard).unwrap();
         assert_eq!((fight.repairs, fight.over), (9, Duration::from_secs(8)));
         assert_eq!(fight.author, Some(nft(7)));

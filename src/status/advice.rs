@@ -36,12 +36,13 @@ impl Reason {
             Self::LockoutRefused => "add the address that the message names to the list, or say `access.allow_lockout: true`",
             Self::MaxUnavailableLimitReached => "wait: the node serves as before until it is its turn",
             Self::GuardRelayLimitReached => "wait: it goes on by itself, half a minute or so for those that are before it: [guard relays](health.md#guard-relays)",
-            Self::HeldDown => "read the tor's own log; it is started again by itself within the hour, or with the next change of its wish",
+            Self::HeldDown => "read the tor's own log; it is started again by itself within the hour, with the next change of its wish, or at once with `exitpool reconcile --reset`",
             Self::NetworkDown => "this host's way out, or its bridges: [bootstrap](runbook.md#tor-does-not-bootstrap)",
             Self::RolloutStopped => "see why the first nodes do not serve; another commit or `exitpool rollback` goes on",
             Self::Restarted => "nothing; many of them are an incident: `tor_restarts_total`",
             Self::CrowdedGuardRelay => "several bridges, `nodes_per_instance`, or fewer nodes: [guard relays](health.md#guard-relays)",
             Self::UnsafeSocks => "have consumers hand over names (`socks5h`): [names and addresses](health.md#names-and-addresses)",
+            Self::PasswordsInTheClear => "serve the page by TLS, here or in a proxy: [TLS](access.md#tls)",
             Self::AuditNotWritten => "mend what `exitpool status` names, mostly a full disk: [what the trail proves](audit.md#what-it-proves)",
         }
     }

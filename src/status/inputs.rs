@@ -48,6 +48,8 @@ pub struct Inputs<'a> {
     pub incident: Option<&'a Incident>,
     /// The firewall driver in use.
     pub driver: &'static str,
+    /// Whether others than this host may reach the page, and it is served to them without TLS.
+    pub page_in_the_clear: bool,
     /// The addresses of this host.
     pub server_addresses: &'a [IpAddr],
     /// The order of an operator to leave everything alone, where there is one.

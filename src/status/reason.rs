@@ -112,6 +112,8 @@ reasons! {
     UnsafeSocks,
     /// Records of the audit trail cannot be written.
     AuditNotWritten,
+    /// The page asks for passwords, and is served in the clear to others than this host.
+    PasswordsInTheClear,
 }
 
 impl fmt::Display for Reason {

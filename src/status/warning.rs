@@ -36,7 +36,8 @@ pub struct Warning {
 
 impl Warning {
     /// The reasons of warnings.
-    pub const REASONS: [Reason; 3] = [Reason::CrowdedGuardRelay, Reason::UnsafeSocks, Reason::AuditNotWritten];
+    pub const REASONS: [Reason; 4] =
+        [Reason::CrowdedGuardRelay, Reason::UnsafeSocks, Reason::AuditNotWritten, Reason::PasswordsInTheClear];
 }
 
 /// The guard relays of the host, with the nodes whose connections begin at each.
@@ -52,7 +53,23 @@ pub(super) fn by_guard_relay(nodes: &[NodeStatus]) -> Vec<(&GuardRelay, Vec<&Nod
 
 /// Finds what is to be warned of.
 pub(super) fn warnings(inputs: &Inputs<'_>, nodes: &[NodeStatus]) -> Vec<Warning> {
-    crowds(inputs, nodes).into_iter().chain(unsafe_socks(inputs, nodes)).chain(audit_not_written(inputs)).collect()
+    let of_nodes = crowds(inputs, nodes).into_iter().chain(unsafe_socks(inputs, nodes));
+    of_nodes.chain(audit_not_written(inputs)).chain(passwords_in_the_clear(inputs)).collect()
+}
+
+/// A proxy that is named is taken to speak TLS with its clients: that cannot be seen from here.
+fn passwords_in_the_clear(inputs: &Inputs<'_>) -> Option<Warning> {
+    let access = &inputs.desired?.access;
+    let is_one = inputs.page_in_the_clear && access.sign_in.is_some() && access.trusted_proxies.is_empty();
+    is_one.then(|| Warning {
+        reason: Reason::PasswordsInTheClear,
+        nodes: Vec::new(),
+        relay: None,
+        message: "`access.sign_in` asks for passwords, and the page is served over plain HTTP: whoever is on the way reads \
+                  them. Name a certificate (`--tls-cert`, `--tls-key`), or a proxy with TLS in `access.trusted_proxies`, or \
+                  `--listen` on this host alone"
+            .to_owned(),
+    })
 }
 
 fn audit_not_written(inputs: &Inputs<'_>) -> Option<Warning> {
@@ -164,6 +181,24 @@ mod tests {
         assert!(warning.message.contains("disk full"), "{}", warning.message);
         world.audit.trouble = None;
         assert_eq!(world.status_after(&broken).warnings, []);
+    }
+
+    #[test]
+    fn passwords_are_not_asked_for_in_the_clear_without_a_word() {
+        let mut world = World::healthy(3);
+        world.page_in_the_clear = true;
+        assert_eq!(world.status().warnings, [], "nobody asks for one");
+        world.desired.as_mut().unwrap().access.sign_in = Some(Default::default());
+        let [warning] = &world.status().warnings[..] else { panic!("{:?}", world.status().warnings) };
+        assert_eq!(warning.reason, Reason::PasswordsInTheClear);
+        let behind_a_proxy = {
+            let mut world = world.clone();
+            world.desired.as_mut().unwrap().access.trusted_proxies.insert("10.0.0.1/32".parse().unwrap());
+            world
+        };
+        assert_eq!(behind_a_proxy.status().warnings, []);
+        world.page_in_the_clear = false;
+        assert_eq!(world.status().warnings, []);
     }
 
     #[test]

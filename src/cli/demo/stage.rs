@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cli::Cli;
 use crate::daemon::socket::{self, Report, Verb};
 use crate::desired::names::hex;
 use crate::testnet::{self, Progress, Spec, Testnet};
@@ -177,8 +179,8 @@ impl Stage {
         finished(command.args(arguments), "git").await.map(drop)
     }
 
-    /// The options that every verb needs to find this host.
-    pub fn host_arguments(&self) -> Vec<String> {
+    /// The options by which a verb finds this host, of those that it takes.
+    pub fn host_arguments(&self, verb: &str) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
         let pairs = [
             ("--source", path(self.repository())),
@@ -189,13 +191,19 @@ impl Stage {
             ("--geoip", path(self.network.geoip())),
             ("--geoip6", path(self.network.geoip6())),
         ];
-        pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+        let program = Cli::command();
+        let takes = |option: &str| {
+            let verb = program.find_subcommand(verb);
+            verb.is_some_and(|verb| verb.get_arguments().any(|one| one.get_long() == option.strip_prefix("--")))
+        };
+        let taken = pairs.into_iter().filter(|(option, _)| takes(option));
+        taken.flat_map(|(option, value)| [option.to_owned(), value]).collect()
     }
 
     /// Makes a command that runs a verb on this host.
     pub fn exitpool(&self, verb: &str) -> Command {
         let mut command = self.network.command(&self.exitpool);
-        command.arg(verb).args(self.host_arguments());
+        command.arg(verb).args(self.host_arguments(verb));
         command
     }
 

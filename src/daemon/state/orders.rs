@@ -23,6 +23,7 @@ impl State {
             (Err(refused), _) => Err(chain(&refused)),
         };
         let obeyed = match &request.verb {
+            Verb::Reset => Ok(self.reset()),
             Verb::Rotate { names } => self.rotate(names),
             Verb::Unlock { address } => lockouts::unlock(&self.gate, *address),
             _ => obeyed,
@@ -32,6 +33,12 @@ impl State {
         }
         self.record_order(request, &obeyed);
         obeyed
+    }
+
+    /// Forgets what was counted of failures and restarts; the next pass tries again.
+    fn reset(&mut self) -> Vec<String> {
+        let said = self.reconciler.reset();
+        if said.is_empty() { vec!["nothing has failed, and no node is held down".to_owned()] } else { said }
     }
 
     /// Takes an order to rotate; the next pass begins with it.

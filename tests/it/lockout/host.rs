@@ -135,7 +135,9 @@ impl Host {
 
     /// Runs a verb on the host, with more in its environment.
     pub fn verb_with(&self, verb: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        self.verb_command(verb).args(arguments).envs(environment.iter().copied()).output().unwrap()
+        let output = self.verb_command(verb).args(arguments).envs(environment.iter().copied()).output().unwrap();
+        assert_ne!(output.status.code(), Some(64), "{verb} is called in a wrong way: {output:?}");
+        output
     }
 
     /// Runs a verb on the host; gives what it said, on both streams.

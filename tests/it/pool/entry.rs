@@ -11,7 +11,6 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::rotate::asked;
 use super::stage::{Host, PATIENCE, document, network_of, nodes, pool, reachable, ready, with_torrc};
 
 /// The warnings of a reason.
@@ -44,7 +43,7 @@ async fn clients_that_resolve_names_themselves_are_warned_of_and_can_be_refused(
 
     // A name that goes along is not warned of, whatever becomes of it.
     request(&host, "--socks5-hostname", node, "http://name.that.is.nowhere.example/").await;
-    let (code, _, error) = asked(&host, "reconcile", &[]).await;
+    let (code, _, error) = host.verb("reconcile", &[]).await;
     assert_eq!(code, 0, "{error}");
     let report = host.converged(2).await;
     assert_eq!((count(&report, "us-0"), warnings(&report, "UnsafeSocks")), (0, vec![]));
@@ -57,7 +56,7 @@ async fn clients_that_resolve_names_themselves_are_warned_of_and_can_be_refused(
     assert_eq!((count(&report, "us-1"), ready(&report)), (0, 2), "the node serves all the same");
     assert_eq!(host.metric("exitpool_unsafe_socks_total").await, 1.0);
     assert_eq!(host.metric("exitpool_warnings{reason=\"UnsafeSocks\"}").await, 1.0);
-    let (code, told, _) = asked(&host, "status", &[]).await;
+    let (code, told, _) = host.verb("status", &[]).await;
     assert!(code == 0 && told.contains("warning: clients of us-0 connect to addresses and not to names"), "{told}");
 
     // It can be refused, at run time.
@@ -162,7 +161,7 @@ async fn no_guard_relay_is_asked_for_more_circuits_than_it_gives_to_one_client()
     assert_eq!(refused_circuits(&host, "guard1").await, 0, "after the start");
 
     // These are too many at any time.
-    let (code, told, error) = asked(&host, "rotate", &["us-0", "us-1", "us-2", "us-3"]).await;
+    let (code, told, error) = host.verb("rotate", &["us-0", "us-1", "us-2", "us-3"]).await;
     assert!(
         code == 0 && told.contains("its rotation is waiting for its turn at guard relay guard1 ("),
         "{told}{error}"
@@ -171,7 +170,7 @@ async fn no_guard_relay_is_asked_for_more_circuits_than_it_gives_to_one_client()
     assert!(paced(&report).iter().all(|(_, state)| state == "ready"), "{:?}", paced(&report));
     let conditions = report.status["conditions"].to_string();
     assert!(!conditions.contains("turn at guard relay"), "the host is as desired meanwhile: {conditions}");
-    let (_, told, _) = asked(&host, "nodes", &["--wide"]).await;
+    let (_, told, _) = host.verb("nodes", &["--wide"]).await;
     assert!(told.matches("guard1 (").count() >= 5, "{told}");
     let all = |report: &Report| nodes(report).values().filter(|node| node["rotations"] == 1).count() == 4;
     let report = host.sees("four rotations", all).await;

@@ -8,7 +8,6 @@ use exitpool::daemon::socket::Report;
 use exitpool::testnet::Exit;
 use rustix::process::Signal;
 
-use super::rotate::asked;
 use super::stage::{Host, document, network_of, nodes, pids, pool, reachable, ready};
 
 const WISHED: u16 = 20;
@@ -81,7 +80,7 @@ async fn a_node_with_an_exit_for_itself_rotates_to_one_that_is_free() {
 }
 
 async fn rotate(host: &mut Host, which: &[&str]) -> Report {
-    let (code, told, error) = asked(host, "rotate", &[which, &["--wait", "90s"]].concat()).await;
+    let (code, told, error) = host.verb("rotate", &[which, &["--wait", "90s"]].concat()).await;
     assert_eq!((code, error.as_str()), (0, ""), "{told}");
     host.converged(3).await
 }
@@ -122,13 +121,13 @@ async fn an_exit_that_leaves_the_network_is_no_longer_counted_on() {
     let report = host.converged(4).await;
     let gone = host.network().exits()[0].clone();
     host.network_mut().leaves(&gone).await.unwrap();
-    let suspended = asked(&host, "suspend", &["--reason", "an exit leaves", "--for", "5m"]).await;
+    let suspended = host.verb("suspend", &["--reason", "an exit leaves", "--for", "5m"]).await;
     assert_eq!(suspended.0, 0, "{suspended:?}");
     for (node, pid) in pids(&report) {
         kill_pid(pid.try_into().unwrap(), Signal::KILL).unwrap();
         host.sh(&format!("rm {}/instances/{node}/cached-*", host.state_dir().display())).await;
     }
-    let resumed = asked(&host, "resume", &[]).await;
+    let resumed = host.verb("resume", &[]).await;
     assert_eq!(resumed.0, 0, "{resumed:?}");
     let sentence = "eu: 4 distinct exits wished, 3 exist in de, us";
     let why = |node: &serde_json::Value| node["conditions"][0]["message"] == sentence;

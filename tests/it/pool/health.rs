@@ -8,7 +8,7 @@ use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 use tokio::process::Child;
 
-use super::stage::{EXITPOOL, Host, condition, document, nodes, pids, pool, reachable, ready, with_torrc};
+use super::stage::{Host, condition, document, nodes, pids, pool, reachable, ready, with_torrc};
 
 /// A pool of American exits, with more settings behind it.
 fn americans(size: u16, more: &str) -> String {
@@ -184,14 +184,23 @@ async fn a_node_that_ends_over_and_over_is_held_down_and_says_so() {
     let report = host.report().await.unwrap();
     assert_eq!((readiness(&report, "us-0").1.as_str(), restarts(&report), ready(&report)), ("HeldDown", 0, 1));
     assert!(readiness(&report, "us-0").2.contains("it was started again 5 times"), "{:?}", readiness(&report, "us-0"));
-    let mut told = host.network().command(EXITPOOL);
-    let told = told.arg("nodes").arg("--runtime-dir").arg(host.runtime_dir()).output().await.unwrap();
-    let told = String::from_utf8(told.stdout).unwrap();
+    let (_, told, _) = host.verb("nodes", &[]).await;
     assert!(told.contains("held down"), "{told}");
 
-    // Another wish is another case.
-    host.commits(&document(&pool("us", 2, "us", 30_100))).await;
+    // Whoever has mended what was wrong says so.
+    let (code, said, _) = host.verb("reconcile", &["--reset"]).await;
+    assert!(code == 0 && said.contains("ordered  node us-0 is not held down any more"), "{code} {said}");
     host.converged(2).await;
+    let (_, said, _) = host.verb("reconcile", &["--reset"]).await;
+    assert!(said.contains("nothing has failed, and no node is held down"), "{said}");
+    let (_, audited, _) = host.verb("audit", &["--kind", "host"]).await;
+    assert!(audited.contains("us-0 is not held down any more"), "{audited}");
+    // It is no restart then of which there were so many, for the next daemon as well.
+    host.kill_daemon().await;
+    host.start_daemon().unwrap();
+    kill_pid(u32::try_from(pids(&host.converged(2).await)["us-0"]).unwrap(), Signal::KILL).unwrap();
+    host.sees("one restart", |report| restarts(report) > 0).await;
+    assert_eq!(pids(&host.converged(2).await)["us-1"], steady);
     host.strike().await;
 }
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use exitpool::daemon::socket::Report;
 
-use super::rotate::asked;
 use super::stage::{Host, document, nodes, nothing_is_left_over, pids, pool, reachable, ready, with_torrc};
 use super::watch::Watch;
 
@@ -24,7 +23,7 @@ async fn a_hundred_nodes_come_rotate_change_and_go_while_most_of_them_serve() {
     let doors: Vec<SocketAddr> = nodes(&first).values().map(|node| reachable(&host, node)).collect();
     let watch = Watch::of(&host.network().netns(), doors);
 
-    let (code, told, error) = asked(&host, "rotate", &["--all"]).await;
+    let (code, told, error) = host.verb("rotate", &["--all"]).await;
     assert_eq!((code, error.as_str()), (0, ""), "{told}");
     host.sees("a hundred rotations", |report| nodes(report).values().all(|node| node["rotations"] == 1)).await;
 
@@ -43,7 +42,7 @@ async fn a_hundred_nodes_come_rotate_change_and_go_while_most_of_them_serve() {
     let (fewest, looks) = watch.end();
     assert!(looks > 20 && fewest >= 75, "{fewest} of {NODES} were open at some moment of {looks} looks");
 
-    let (code, told, error) = asked(&host, "down", &["--state-dir", &host.state_dir().display().to_string()]).await;
+    let (code, told, error) = host.verb("down", &["--state-dir", &host.state_dir().display().to_string()]).await;
     assert_eq!(code, 0, "{told}{error}");
     nothing_is_left_over(&host, &Default::default());
     host.strike().await;

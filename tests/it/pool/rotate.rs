@@ -9,18 +9,10 @@ use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::stage::{EXITPOOL, Host, document, nodes, pids, pool, reachable};
+use super::stage::{Host, document, nodes, pids, pool, reachable};
 
 fn rotating(size: u16) -> String {
     document(&pool("us", size, "us", 30_000)) + "reconcile: {resync_every: 1h, max_delete: 100%}\n"
-}
-
-/// Asks the daemon.
-pub async fn asked(host: &Host, verb: &str, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = host.network().command(EXITPOOL);
-    let output = command.arg(verb).args(arguments).arg("--runtime-dir").arg(host.runtime_dir()).output().await.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 fn text(value: &Value) -> &str {
@@ -42,7 +34,7 @@ async fn an_order_rotates_a_node_while_a_download_runs_on() {
         host.sees("an exit", carries).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = host.ask_through(node).await.unwrap();
-        let (code, told, error) = asked(&host, "rotate", &["us-0", "--wait", "60s"]).await;
+        let (code, told, error) = host.verb("rotate", &["us-0", "--wait", "60s"]).await;
         assert_eq!((code, error.as_str()), (0, ""), "{told}");
         assert!(told.contains("ordered  us-0: its rotation begins\n"), "{told}");
         assert!(told.contains(&format!("rotated  us-0: {before} in us → ")), "{told}");
@@ -50,7 +42,7 @@ async fn an_order_rotates_a_node_while_a_download_runs_on() {
         assert_ne!(before, after);
 
         // Its own limit is tor's, and it is kept and told; what waits is done.
-        let (code, told, error) = asked(&host, "rotate", &["us-0", "--wait", "60s", "-o", "json"]).await;
+        let (code, told, error) = host.verb("rotate", &["us-0", "--wait", "60s", "-o", "json"]).await;
         assert_eq!((code, error.as_str()), (0, ""), "{told}");
         let told: Value = serde_json::from_str(&told).unwrap();
         let said = text(&told["said"][0]);
@@ -91,12 +83,12 @@ async fn what_was_ordered_outlives_the_daemon(host: &mut Host) {
         nodes.iter().for_each(|node| kill_pid(u32::try_from(pids[*node]).unwrap(), signal).unwrap());
     };
     signal(&["us-2", "us-3"], Signal::STOP);
-    asked(host, "reconcile", &[]).await;
+    host.verb("reconcile", &[]).await;
     let is_silent = |report: &Report, node: &str| nodes(report)[node]["state"] != "ready";
     host.sees("two silent tors", |report| is_silent(report, "us-2") && is_silent(report, "us-3")).await;
     // Of this one nobody knows yet that it is silent.
     signal(&["us-1"], Signal::STOP);
-    let (code, told, error) = asked(host, "rotate", &["us"]).await;
+    let (code, told, error) = host.verb("rotate", &["us"]).await;
     assert_eq!((code, error.as_str()), (0, ""), "{told}");
     let report = host.sees("the rotation of one", |report| last_rotations(report)["us-0"] != before["us-0"]).await;
     let done = last_rotations(&report)["us-0"].clone();
@@ -138,10 +130,10 @@ fn last_rotations(report: &Report) -> BTreeMap<String, Value> {
 }
 
 async fn what_cannot_rotate_is_named(host: &Host) {
-    let (code, _, told) = asked(host, "rotate", &["us-3"]).await;
+    let (code, _, told) = host.verb("rotate", &["us-3"]).await;
     assert_eq!((code, told.trim()), (1, "error: there is no node and no pool `us-3`; the pools are: us (3 nodes)"));
-    asked(host, "suspend", &["us", "--reason", "a test", "--for", "1h"]).await;
-    let (code, _, told) = asked(host, "rotate", &["us-0"]).await;
+    host.verb("suspend", &["us", "--reason", "a test", "--for", "1h"]).await;
+    let (code, _, told) = host.verb("rotate", &["us-0"]).await;
     assert_eq!((code, told.trim()), (1, "error: node us-0 is suspended: `exitpool resume` ends that"));
 }
 

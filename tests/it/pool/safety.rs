@@ -42,8 +42,11 @@ async fn where_consumers_go_is_written_nowhere() {
     };
     assert!(tokio::join!(download, look).0.unwrap().status.success());
 
-    for verb in ["status", "nodes", "drift", "plan", "snapshot", "history", "doctor"] {
-        let (_, told, complained) = host.verb(verb, &["-o", "json"]).await;
+    let in_json = &["-o", "json"][..];
+    let verbs = ["status", "nodes", "drift", "plan", "history", "doctor", "events", "alerts", "audit"]
+        .map(|verb| (verb, in_json));
+    for (verb, arguments) in verbs.into_iter().chain([("snapshot", &[][..])]) {
+        let (_, told, complained) = host.verb(verb, arguments).await;
         assert!(!told.contains(CANARY) && !complained.contains(CANARY), "{verb} tells it");
     }
     for path in ["/", "/metrics", "/api/v1/status", "/api/v1/nodes", "/api/v1/drift"] {

@@ -45,14 +45,7 @@ async fn every_tampering_is_named_and_undone() {
     let torrc = host.instance_file("us-0", "torrc");
     let written = std::fs::read_to_string(&torrc).unwrap();
     std::fs::write(&torrc, "SocksPort 9050\n").unwrap();
-    host.network()
-        .command(super::stage::EXITPOOL)
-        .arg("reconcile")
-        .arg("--runtime-dir")
-        .arg(host.runtime_dir())
-        .output()
-        .await
-        .unwrap();
+    host.verb("reconcile", &[]).await;
     repaired(&mut host, &["us-0", "its torrc was edited"], 2).await;
     assert_eq!(std::fs::read_to_string(&torrc).unwrap(), written);
 

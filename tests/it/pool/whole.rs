@@ -66,9 +66,7 @@ async fn a_converged_host_is_left_alone(host: &mut Host) {
     let passes = host.metric("exitpool_reconcile_total{result=\"success\"}").await;
     let (code, told, _) = host.verb("diff", &[]).await;
     assert_eq!((code, told.trim()), (0, ""));
-    let reconciled =
-        host.network().command(EXITPOOL).arg("reconcile").arg("--runtime-dir").arg(host.runtime_dir()).output();
-    let told = String::from_utf8(reconciled.await.unwrap().stdout).unwrap();
+    let (_, told, _) = host.verb("reconcile", &[]).await;
     assert_eq!(told.trim(), "Nothing to do: this host is as desired.");
     let after = host.converged(9).await;
     assert!(after.applied.is_empty() && pids(&after) == before, "{:?}", after.applied);
@@ -81,7 +79,7 @@ async fn looking_opens_nothing_for_writing(host: &Host) {
         let trace = host.state_dir().with_file_name(format!("{verb}.trace"));
         let mut strace = host.network().command("strace");
         let calls = "trace=open,openat,openat2,creat,truncate,ftruncate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat";
-        strace.args(["-f", "-e", calls, "-o"]).arg(&trace).arg(EXITPOOL).arg(verb).args(host.host_arguments());
+        strace.args(["-f", "-e", calls, "-o"]).arg(&trace).arg(EXITPOOL).arg(verb).args(host.host_arguments(verb));
         let output = strace.output().await.unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         let text = std::fs::read_to_string(&trace).unwrap();
@@ -151,10 +149,8 @@ async fn scaling_down_and_up_keeps_what_stays() {
     assert!(three.iter().all(|(name, pid)| again[name] == *pid));
 
     // `down` leaves nothing of ours.
-    let mut down = host.network().command(EXITPOOL);
-    down.arg("down").arg("--runtime-dir").arg(host.runtime_dir()).arg("--state-dir").arg(host.state_dir());
-    let down = down.output().await.unwrap();
-    assert!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
+    let (code, _, complained) = host.verb("down", &[]).await;
+    assert_eq!(code, 0, "{complained}");
     assert_eq!(host.guard().await, "");
     assert!(again.values().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/fd")).exists()));
     host.strike().await;

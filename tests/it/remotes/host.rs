@@ -93,7 +93,9 @@ impl Host {
 
     /// Runs a verb on this host.
     pub fn verb(&self, verb: &str, arguments: &[&str]) -> Output {
-        self.command(verb).args(arguments).output().unwrap()
+        let output = self.command(verb).args(arguments).output().unwrap();
+        assert_ne!(output.status.code(), Some(64), "{verb} is called in a wrong way: {output:?}");
+        output
     }
 
     /// Stops the daemon as an operator does.
