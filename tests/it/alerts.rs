@@ -2,8 +2,8 @@
 
 mod crash;
 mod desk;
-mod endpoint;
-mod mail;
+pub mod endpoint;
+pub mod mail;
 mod posts;
 mod team;
 mod verbs;

@@ -5,5 +5,5 @@ pub mod daemon;
 mod keys;
 mod lockouts;
 mod network;
-mod sign_in;
+pub mod sign_in;
 pub mod tls;

@@ -22,5 +22,6 @@ mod shared;
 pub mod stage;
 mod switches;
 mod tamper;
+mod told;
 mod watch;
 mod whole;

@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cli::Cli;
 use crate::daemon::socket::{self, Report, Verb};
 use crate::desired::names::hex;
 use crate::testnet::{self, Progress, Spec, Testnet};
@@ -179,31 +177,24 @@ impl Stage {
         finished(command.args(arguments), "git").await.map(drop)
     }
 
-    /// The options by which a verb finds this host, of those that it takes.
-    pub fn host_arguments(&self, verb: &str) -> Vec<String> {
+    /// Where every verb finds this host, in the environment: not each takes each as an option.
+    pub fn host_environment(&self) -> [(&'static str, String); 7] {
         let path = |path: PathBuf| path.display().to_string();
-        let pairs = [
-            ("--source", path(self.repository())),
-            ("--state-dir", path(self.state_dir())),
-            ("--runtime-dir", path(self.runtime_dir())),
-            ("--listen", self.panel().to_string()),
-            ("--torrc-defaults", path(self.network.torrc_defaults())),
-            ("--geoip", path(self.network.geoip())),
-            ("--geoip6", path(self.network.geoip6())),
-        ];
-        let program = Cli::command();
-        let takes = |option: &str| {
-            let verb = program.find_subcommand(verb);
-            verb.is_some_and(|verb| verb.get_arguments().any(|one| one.get_long() == option.strip_prefix("--")))
-        };
-        let taken = pairs.into_iter().filter(|(option, _)| takes(option));
-        taken.flat_map(|(option, value)| [option.to_owned(), value]).collect()
+        [
+            ("EXITPOOL_SOURCE", path(self.repository())),
+            ("EXITPOOL_STATE_DIR", path(self.state_dir())),
+            ("EXITPOOL_RUNTIME_DIR", path(self.runtime_dir())),
+            ("EXITPOOL_LISTEN", self.panel().to_string()),
+            ("EXITPOOL_TORRC_DEFAULTS", path(self.network.torrc_defaults())),
+            ("EXITPOOL_GEOIP", path(self.network.geoip())),
+            ("EXITPOOL_GEOIP6", path(self.network.geoip6())),
+        ]
     }
 
     /// Makes a command that runs a verb on this host.
     pub fn exitpool(&self, verb: &str) -> Command {
         let mut command = self.network.command(&self.exitpool);
-        command.arg(verb).args(self.host_arguments(verb));
+        command.envs(self.host_environment()).arg(verb);
         command
     }
 

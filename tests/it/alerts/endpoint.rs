@@ -1,7 +1,7 @@
 //! An HTTP endpoint that keeps every request, byte for byte, and answers as a test says.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ pub struct Request {
     pub head: Vec<(String, String)>,
     pub body: String,
     pub at: Instant,
+    pub from: IpAddr,
 }
 
 /// What is answered: the first line's end, more lines of the head, the body.
@@ -40,9 +41,14 @@ pub fn ok() -> Answer {
 impl Endpoint {
     /// Listens in a namespace, and takes everything.
     pub fn new(netns: &Netns) -> Self {
+        Self::at(netns.run(listen))
+    }
+
+    /// Takes everything that comes to a listener.
+    pub fn at(listener: TcpListener) -> Self {
         let (kept, answer) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::new(Mutex::new(always(ok))));
         let (keeping, answering) = (Arc::clone(&kept), Arc::clone(&answer));
-        let server = Server::new(netns.run(listen), move |stream| {
+        let server = Server::new(listener, move |stream| {
             let Some(request) = read(&stream) else { return };
             let number = {
                 let mut kept = keeping.lock().unwrap();
@@ -98,6 +104,7 @@ impl Request {
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
+    let from = stream.peer_addr().ok()?.ip();
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -111,5 +118,11 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let length = head.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { line: line.trim_end().to_owned(), head, body: String::from_utf8(body).ok()?, at: Instant::now() })
+    Some(Request {
+        line: line.trim_end().to_owned(),
+        head,
+        body: String::from_utf8(body).ok()?,
+        at: Instant::now(),
+        from,
+    })
 }

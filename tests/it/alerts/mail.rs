@@ -11,9 +11,19 @@ use super::desk::{Desk, FIRES, RESTS};
 use crate::remotes::servers::{Server, certify};
 use crate::support::{eventually, skip};
 
-const SERVER: &str = include_str!("smtpd.py");
+pub const SERVER: &str = include_str!("smtpd.py");
 /// Debian's, for which python3-aiosmtpd is installed.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// Whether a real mail server can be had here; says so where it cannot.
+pub fn has_aiosmtpd() -> bool {
+    let has = Command::new(PYTHON).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
+    let has = has.is_ok_and(|status| status.success());
+    if !has {
+        skip("there is no aiosmtpd (Debian: apt install python3-aiosmtpd)");
+    }
+    has
+}
 
 /// A mail server.
 struct Mailer {
@@ -25,9 +35,7 @@ struct Mailer {
 impl Mailer {
     /// Starts one that speaks TLS so, and refuses so many messages for now; with a password, where it is encrypted.
     fn start(desk: &Desk, tls: &str, refusals: u32) -> Option<Self> {
-        let has = Command::new(PYTHON).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
-        if !has.is_ok_and(|status| status.success()) {
-            skip("there is no aiosmtpd (Debian: apt install python3-aiosmtpd)");
+        if !has_aiosmtpd() {
             return None;
         }
         let out = desk.at(&format!("mails-{tls}-{refusals}"));

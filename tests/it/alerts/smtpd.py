@@ -1,10 +1,11 @@
 """A real mail server (aiosmtpd) that keeps what it is sent, one line of JSON each; it prints its port.
 
-smtpd.py OUT clear|starttls|tls CERT KEY USER PASSWORD REFUSALS; without a user nobody has to log in. So many messages are
+smtpd.py OUT clear|starttls|tls CERT KEY USER PASSWORD REFUSALS, at the address LISTEN; without a user nobody has to log in. So many messages are
 refused for now before one is kept.
 """
 import asyncio
 import json
+import os
 import ssl
 import sys
 
@@ -21,6 +22,7 @@ class Keep:
             self.left -= 1
             return "451 4.3.0 come back later"
         kept = {
+            "peer": session.peer[0],
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "tls": session.ssl is not None or mode == "tls",
@@ -48,7 +50,7 @@ def serve():
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(serve, "127.0.0.1", 0, ssl=context if mode == "tls" else None)
+    server = await loop.create_server(serve, os.environ.get("LISTEN", "127.0.0.1"), 0, ssl=context if mode == "tls" else None)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -12,7 +12,7 @@ const PASSWORD: &str = "correct horse battery";
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 
 /// Runs `exitpool passwd` with a password on its standard input.
-fn passwd(password: &str, arguments: &[&str]) -> Ran {
+pub fn passwd(password: &str, arguments: &[&str]) -> Ran {
     let mut command = Command::new(EXITPOOL);
     let command = command.arg("passwd").args(arguments).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

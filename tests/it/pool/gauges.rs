@@ -7,6 +7,7 @@ use exitpool::daemon::socket::Report;
 use rustix::process::Signal;
 
 use super::stage::{Host, PATIENCE, condition, document, nodes, pids, pool};
+use crate::export::sign_in::passwd;
 
 /// A series and the value that it has to come to.
 async fn comes_to(host: &Host, series: &str, is_right: impl Fn(f64) -> bool) -> f64 {
@@ -118,5 +119,13 @@ async fn metrics_of_the_daemon_follow_what_it_is_given() {
     host.start_daemon().unwrap();
     host.converged(1).await;
     assert!(host.metric("process_start_time_seconds").await > started + 0.5);
+
+    // This page is served in the clear to others than this host: it says so once it asks for passwords.
+    let warns = |report: &Report| report.status["warnings"].to_string().contains("PasswordsInTheClear");
+    assert!(!warns(&host.report().await.unwrap()));
+    let hash = passwd("tulips-7-under-snow", &[]).done();
+    let sign_in = format!("  sign_in: {{users: [{{name: ada, password: '{hash}'}}]}}\n");
+    host.commits(&(document(&pool("us", 1, "us", 30_000)) + &sign_in)).await;
+    host.sees("a warning", warns).await;
     host.strike().await;
 }

@@ -79,7 +79,7 @@ async fn looking_opens_nothing_for_writing(host: &Host) {
         let trace = host.state_dir().with_file_name(format!("{verb}.trace"));
         let mut strace = host.network().command("strace");
         let calls = "trace=open,openat,openat2,creat,truncate,ftruncate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat";
-        strace.args(["-f", "-e", calls, "-o"]).arg(&trace).arg(EXITPOOL).arg(verb).args(host.host_arguments(verb));
+        strace.args(["-f", "-e", calls, "-o"]).arg(&trace).arg(EXITPOOL).arg(verb).envs(host.host_environment());
         let output = strace.output().await.unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         let text = std::fs::read_to_string(&trace).unwrap();
