@@ -3,12 +3,13 @@
 //! Pure: no I/O and no clock. The time is handed in; that lockouts have changed is told to a [`Keeper`], which writes them
 //! down. What is remembered is bounded. Which routes ask what of the gate is the business of `status::http`.
 //!
-//! - [`limits`] counts, [`lockout`] is a lockout as it is told and kept.
+//! - [`limits`] counts, [`lockout`] is a lockout as it is told and kept, [`quota`] counts downloads.
 //! - [`sign_in`] reads and remembers what people sign in with, [`password`] and [`totp`] say whether it is right.
 
 pub mod limits;
 pub mod lockout;
 pub mod password;
+pub mod quota;
 pub mod sign_in;
 pub mod totp;
 
@@ -18,10 +19,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::desired::RateLimit;
+use crate::desired::exports::Quota;
 use limits::{Consequence, Limits, Wait};
 pub use lockout::Lockout;
+use quota::{Quotas, Taken};
 
 /// So many of the latest failures are remembered, of all callers together.
 pub const MOST_FAILURES: usize = 10_000;
@@ -35,9 +39,21 @@ pub struct Now {
     pub clock: Instant,
 }
 
-/// Who hears that somebody was locked out, or let in again.
+/// What outlives the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// Who is locked out, by address.
+    pub lockouts: Vec<Lockout>,
+    /// What was taken of quotas, by the name of the grant.
+    pub quotas: BTreeMap<String, Taken>,
+    /// The step of the last code of each user of a second factor.
+    pub codes: BTreeMap<String, u64>,
+}
+
+/// Who hears that what is to be kept has changed.
 pub trait Keeper: Send + Sync + std::fmt::Debug {
-    /// The lockouts are others than before. It neither fails nor waits.
+    /// It is something else than before. This neither fails nor waits.
     fn changed(&self);
 }
 
@@ -51,6 +67,9 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Seen {
     limits: Limits,
+    quotas: Quotas,
+    /// The step of the last code of each user: none is taken twice.
+    codes: BTreeMap<String, u64>,
     /// The latest failures, oldest first.
     failures: VecDeque<(Instant, IpAddr)>,
     /// How many lockouts there were since the start.
@@ -58,13 +77,18 @@ struct Seen {
 }
 
 impl Gate {
-    /// A gate whose lockouts somebody keeps, with those that were kept before.
-    pub fn kept_by(keeper: Box<dyn Keeper>, kept: &[Lockout], now: Now) -> Self {
-        let gate = Self { keeper: Some(keeper), ..Self::default() };
-        for lockout in kept {
-            gate.seen().limits.recall(*lockout, now);
-        }
-        gate
+    /// A gate of which somebody keeps what is to outlive it, with what was kept before.
+    pub fn kept_by(keeper: Box<dyn Keeper>, kept: &Kept, now: Now) -> Self {
+        let mut seen = Seen { codes: kept.codes.clone(), ..Seen::default() };
+        kept.lockouts.iter().for_each(|lockout| seen.limits.recall(*lockout, now));
+        kept.quotas.iter().for_each(|(grant, taken)| seen.quotas.recall(grant, *taken, now));
+        Self { keeper: Some(keeper), seen: Mutex::new(seen) }
+    }
+
+    /// What is to outlive the daemon.
+    pub fn kept(&self, now: Now) -> Kept {
+        let seen = self.seen();
+        Kept { lockouts: seen.limits.lockouts(now), quotas: seen.quotas.kept(), codes: seen.codes.clone() }
     }
 
     /// Counts a request; refuses one too many.
@@ -103,6 +127,31 @@ impl Gate {
     /// Remembers that a token or password was good: failures before it do not count any more.
     pub fn passed(&self, caller: IpAddr, now: Now) {
         self.seen().limits.passed(caller, now);
+    }
+
+    /// Whether a grant gives one more download.
+    pub fn may_take(&self, grant: &str, quota: Option<Quota>, now: Now) -> Result<(), Wait> {
+        quota.map_or(Ok(()), |quota| self.seen().quotas.may_take(grant, quota, now))
+    }
+
+    /// Takes a download from a grant's quota; where another one was faster, there may be none left.
+    pub fn take(&self, grant: &str, quota: Option<Quota>, now: Now) -> Result<(), Wait> {
+        let Some(quota) = quota else { return Ok(()) };
+        self.seen().quotas.take(grant, quota, now)?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Takes a user's code of a second factor, by its step, once.
+    pub fn take_code(&self, name: &str, step: u64) -> bool {
+        let mut seen = self.seen();
+        let is_new = seen.codes.get(name).is_none_or(|last| *last < step);
+        if is_new {
+            seen.codes.insert(name.to_owned(), step);
+            drop(seen);
+            self.tell();
+        }
+        is_new
     }
 
     /// Lists who is locked out, by address.
@@ -194,24 +243,50 @@ mod tests {
     fn a_lockout_outlives_a_restart_and_is_told_when_it_changes() {
         let (rung, start) = (Arc::new(AtomicU32::new(0)), Instant::now());
         let bell = || Box::new(Bell(Arc::clone(&rung)));
-        let gate = Gate::kept_by(bell(), &[], at(start, 0));
+        let gate = Gate::kept_by(bell(), &Kept::default(), at(start, 0));
         for _ in 0..5 {
             gate.failed(Some(&LIMIT), address(1), at(start, 10));
             gate.ask(Some(&LIMIT), address(2), at(start, 10)).unwrap();
         }
         assert_eq!(rung.load(Ordering::Relaxed), 1, "only a lockout is told");
-        let kept = gate.lockouts(at(start, 20));
+        let kept = gate.kept(at(start, 20));
         let lockout = Lockout { address: address(1), since: at(start, 10).at, until: at(start, 910).at, failures: 5 };
-        assert_eq!(kept, [lockout]);
+        assert_eq!(kept.lockouts, [lockout]);
         let next = Gate::kept_by(bell(), &kept, at(start, 100));
         assert_eq!(next.is_open_to(address(1), at(start, 100)), Err(Wait(Duration::from_secs(810))));
-        assert_eq!(next.lockouts(at(start, 100)), kept);
+        assert_eq!(next.lockouts(at(start, 100)), [lockout]);
         assert_eq!(next.unlock(Some(address(2)), at(start, 100)), []);
-        assert_eq!(next.unlock(Some(address(1)), at(start, 100)), kept);
+        assert_eq!(next.unlock(Some(address(1)), at(start, 100)), [lockout]);
         assert_eq!(rung.load(Ordering::Relaxed), 2);
         assert_eq!(next.is_open_to(address(1), at(start, 100)), Ok(()));
         let late = Gate::kept_by(bell(), &kept, at(start, 1_000));
         assert_eq!(late.lockouts(at(start, 1_000)), [], "its time is over");
+    }
+
+    #[test]
+    fn no_code_is_taken_twice_by_the_next_daemon_either() {
+        let (rung, now) = (Arc::new(AtomicU32::new(0)), at(Instant::now(), 0));
+        let gate = Gate::kept_by(Box::new(Bell(Arc::clone(&rung))), &Kept::default(), now);
+        let taken = [("ada", 5), ("ada", 5), ("ada", 4), ("eve", 5), ("ada", 6)];
+        let taken = taken.map(|(name, step)| gate.take_code(name, step));
+        assert_eq!((taken, rung.load(Ordering::Relaxed)), ([true, false, false, true, true], 3));
+        let next = Gate::kept_by(Box::new(Bell(rung)), &gate.kept(now), now);
+        assert_eq!(
+            [("ada", 6), ("eve", 5), ("eve", 6)].map(|(name, step)| next.take_code(name, step)),
+            [false, false, true]
+        );
+    }
+
+    #[test]
+    fn downloads_are_kept_and_what_has_no_quota_is_not_counted() {
+        let (rung, now) = (Arc::new(AtomicU32::new(0)), at(Instant::now(), 0));
+        let quota = Some(Quota { downloads: 1, per: Duration::from_secs(100) });
+        let gate = Gate::kept_by(Box::new(Bell(Arc::clone(&rung))), &Kept::default(), now);
+        assert_eq!((gate.take("a", None, now), gate.take("a", quota, now)), (Ok(()), Ok(())));
+        assert_eq!(rung.load(Ordering::Relaxed), 1);
+        let next = Gate::kept_by(Box::new(Bell(rung)), &gate.kept(now), now);
+        assert_eq!(next.may_take("a", quota, now), Err(Wait(Duration::from_secs(100))));
+        assert_eq!(next.take("a", None, now), Ok(()), "a grant whose quota was taken away");
     }
 
     #[test]

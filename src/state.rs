@@ -8,7 +8,7 @@
 //! | `ratchet.json` | [`ratchet::VERSION`] | which commit was accepted last: nothing behind it is taken |
 //! | `accepted.yaml`, `history/` | the layout's | the revision in force, and those that can be gone back to |
 //! | `orders.json`, `rotations.json` | the layout's | what operators have said; when nodes rotate and which still have to, and which exits they leave alone |
-//! | `lockouts.json` | [`LOCKOUTS_VERSION`] | who guessed too often |
+//! | `lockouts.json` | [`LOCKOUTS_VERSION`] | who guessed too often, what was taken of quotas, which codes were taken |
 //! | `efforts.json` | the layout's | how often tors were restarted, and what fails; good until the next boot of this host |
 //! | `instances/*/state` | tor's | the guard relays of each tor: losing them costs anonymity |
 //! | `applied.json` | the layout's | what each object of this host was left as; good on this host alone |
@@ -49,7 +49,7 @@ pub const TRAIL_KEY: &str = "audit.key";
 pub const TRAIL_HEAD: &str = "audit.head";
 /// The outbox of alerts.
 pub const OUTBOX: &str = "alerts.sqlite";
-/// Who is locked out.
+/// Who is locked out, what was taken of quotas, and which codes were taken.
 pub const LOCKOUTS: &str = "lockouts.json";
 /// The version of that.
 pub const LOCKOUTS_VERSION: u32 = 1;

@@ -1,6 +1,7 @@
-//! Who is locked out, kept over a restart: a small file in the state directory, written when the lockouts change and at
-//! no other time. Whoever asks over the network has it written at most once a second, and with so many rows of the
-//! audit trail each time; what is in it is bounded by the gate. docs/adr/0021 says why a request may do this at all.
+//! What the gate knows and a restart must not forget: who is locked out, what was taken of quotas, which codes were taken. A
+//! small file in the state directory, written when that changes and at no other time. Whoever asks over the network has it
+//! written at most once a second, and with so many rows of the audit trail each time; what is in it is bounded by the gate.
+//! docs/adr/0021 says why a request may do this at all.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Record, Who};
 use crate::export::address::caller;
-use crate::gate::{Gate, Keeper, Lockout, Now};
+use crate::gate::{Gate, Keeper, Kept, Lockout, Now};
 use crate::state::{LOCKOUTS as FILE, LOCKOUTS_VERSION as VERSION};
 use crate::status::Status;
 use crate::sys::files;
@@ -28,17 +29,18 @@ const MOST_ROWS: usize = 10;
 
 /// What is in the file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct File {
     version: u32,
-    lockouts: Vec<Lockout>,
+    #[serde(flatten)]
+    kept: Kept,
 }
 
-/// Who keeps the lockouts.
+/// Who keeps it.
 pub(super) struct Keeping {
     path: PathBuf,
     changed: Arc<Notify>,
     /// What was known last.
-    known: Vec<Lockout>,
+    known: Kept,
 }
 
 /// Where changes are told.
@@ -61,33 +63,33 @@ pub(super) fn now() -> Now {
     Now { at: Timestamp::now(), clock: Instant::now() }
 }
 
-/// Makes the gate, with the lockouts of before.
+/// Makes the gate, with what was kept before.
 pub(super) fn open(state_dir: &Path) -> (Arc<Gate>, Keeping) {
     let path = state_dir.join(FILE);
     let known = read(&path).unwrap_or_else(|why| {
-        tracing::warn!(path = %path.display(), why, "the lockouts of before are forgotten");
-        Vec::new()
+        tracing::warn!(path = %path.display(), why, "lockouts, quotas and codes of before are forgotten");
+        Kept::default()
     });
     let changed = Arc::new(Notify::new());
     let gate = Gate::kept_by(Box::new(Bell(Arc::clone(&changed))), &known, now());
     (Arc::new(gate), Keeping { path, changed, known })
 }
 
-fn read(path: &Path) -> Result<Vec<Lockout>, String> {
+fn read(path: &Path) -> Result<Kept, String> {
     let length = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Kept::default()),
         Err(error) => return Err(error.to_string()),
     };
     if length > LONGEST_FILE_BYTES {
         return Err(format!("it has more than {LONGEST_FILE_BYTES} bytes"));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if kept.version != VERSION {
-        return Err(format!("its version is {}, and this exitpool knows {VERSION}", kept.version));
+    let File { version, kept } = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if version != VERSION {
+        return Err(format!("its version is {version}, and this exitpool knows {VERSION}"));
     }
-    Ok(kept.lockouts)
+    Ok(kept)
 }
 
 /// Lets an address in again, or all, as an operator says.
@@ -106,7 +108,7 @@ pub(super) fn unlock(gate: &Gate, address: Option<IpAddr>) -> Result<Vec<String>
 }
 
 impl Keeping {
-    /// Writes the lockouts whenever they have changed, until `stop`; then what has changed and is not written yet.
+    /// Writes what has changed whenever something has, until `stop`; then what is not written yet.
     pub(super) async fn run(mut self, gate: Arc<Gate>, told: Told, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -119,27 +121,29 @@ impl Keeping {
                 () = stop.cancelled() => break,
             }
         }
-        if gate.lockouts(now()).iter().any(|lockout| !self.known.contains(lockout)) {
+        if gate.kept(now()) != self.known {
             self.follow(&gate, &told);
         }
     }
 
     fn follow(&mut self, gate: &Gate, told: &Told) {
-        let lockouts = gate.lockouts(now());
-        let new: Vec<&Lockout> = lockouts.iter().filter(|lockout| !self.known.contains(lockout)).collect();
-        told.record(&new);
-        told.status.send_modify(|status| {
-            *status = Arc::new(Status { lockouts: lockouts.clone(), ..Status::clone(status) });
-        });
-        if let Err(error) = self.write(&lockouts) {
-            tracing::error!(%error, path = %self.path.display(), "a restart would let in who is locked out");
+        let kept = gate.kept(now());
+        if kept.lockouts != self.known.lockouts {
+            let is_new = |lockout: &&Lockout| !self.known.lockouts.contains(lockout);
+            told.record(&kept.lockouts.iter().filter(is_new).collect::<Vec<_>>());
+            told.status.send_modify(|status| {
+                *status = Arc::new(Status { lockouts: kept.lockouts.clone(), ..Status::clone(status) });
+            });
         }
-        self.known = lockouts;
+        if let Err(error) = self.write(&kept) {
+            tracing::error!(%error, path = %self.path.display(), "a restart would forget lockouts, quotas and codes");
+        }
+        self.known = kept;
     }
 
-    fn write(&self, lockouts: &[Lockout]) -> std::io::Result<()> {
-        let kept = Kept { version: VERSION, lockouts: lockouts.to_vec() };
-        files::write_atomically(&self.path, &serde_json::to_vec(&kept)?)
+    fn write(&self, kept: &Kept) -> std::io::Result<()> {
+        let file = File { version: VERSION, kept: kept.clone() };
+        files::write_atomically(&self.path, &serde_json::to_vec(&file)?)
     }
 }
 

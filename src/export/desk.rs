@@ -1,8 +1,8 @@
-//! What is remembered between two requests: which tokens were verified, what was taken of which quota, which tokens are in use. In memory alone, and bounded: a restart forgets it.
+//! What is remembered between two requests: which tokens were verified, and which are in use. In memory alone, and bounded: a
+//! restart forgets it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -12,9 +12,7 @@ use super::paseto::NotValid;
 use super::query::Shown;
 use super::token::{self, Claims};
 use super::{Download, Ledger};
-use crate::desired::exports::Quota;
 use crate::desired::values::TrustedKey;
-use crate::gate::limits::Wait;
 
 /// So many tokens in use are remembered; of more, those that expire last.
 const MOST_TOKENS: usize = 10_000;
@@ -28,18 +26,9 @@ pub struct Desk {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// What was taken of each grant's quota; as many as there are grants with one.
-    taken: HashMap<String, Taken>,
     /// When the tokens that were used expire, by their ids.
     tokens: HashMap<String, Timestamp>,
     believed: Believed,
-}
-
-/// What was taken of a quota.
-#[derive(Debug, Clone, Copy)]
-struct Taken {
-    since: Instant,
-    downloads: u32,
 }
 
 impl Desk {
@@ -74,30 +63,6 @@ impl Desk {
         }
     }
 
-    /// Whether a grant gives one more download.
-    pub fn may_take(&self, grant: &str, quota: Option<Quota>, now: Instant) -> Result<(), Wait> {
-        let Some(quota) = quota else { return Ok(()) };
-        let seen = self.seen();
-        let Some(taken) = seen.taken.get(grant) else { return Ok(()) };
-        let left = quota.per.saturating_sub(now.duration_since(taken.since));
-        if left.is_zero() || taken.downloads < quota.downloads { Ok(()) } else { Err(Wait(left)) }
-    }
-
-    /// Takes a download from a grant's quota; where another one was faster, there may be none left.
-    pub fn take(&self, grant: &str, quota: Option<Quota>, now: Instant) -> Result<(), Wait> {
-        let Some(quota) = quota else { return Ok(()) };
-        let mut seen = self.seen();
-        let taken = seen.taken.entry(grant.to_owned()).or_insert(Taken { since: now, downloads: 0 });
-        let age = now.duration_since(taken.since);
-        if age >= quota.per {
-            *taken = Taken { since: now, downloads: 0 };
-        } else if taken.downloads >= quota.downloads {
-            return Err(Wait(quota.per - age));
-        }
-        taken.downloads += 1;
-        Ok(())
-    }
-
     /// Has a download written down.
     pub fn record(&self, download: Download) {
         if let Some(ledger) = &self.ledger {
@@ -119,8 +84,6 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::export::believed::MOST_KEPT;
     use crate::export::key::SecretKey;
@@ -163,22 +126,6 @@ mod tests {
             desk.believed(&Shown(token), &trusted).unwrap();
         }
         assert_eq!(desk.seen().believed.len(), 5);
-    }
-
-    #[test]
-    fn a_quota_counts_from_its_first_download() {
-        let (desk, start) = (Desk::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let quota = Some(Quota { downloads: 2, per: Duration::from_secs(100) });
-        assert_eq!(desk.may_take("a", quota, at(0)), Ok(()));
-        assert_eq!((desk.take("a", quota, at(0)), desk.take("a", quota, at(50))), (Ok(()), Ok(())));
-        let wait = Err(Wait(Duration::from_secs(40)));
-        assert_eq!((desk.may_take("a", quota, at(60)), desk.take("a", quota, at(60))), (wait, wait));
-        assert_eq!(desk.take("b", quota, at(60)), Ok(()), "another grant");
-        assert_eq!(desk.take("a", None, at(60)), Ok(()), "a grant whose quota was taken away");
-        assert_eq!((desk.may_take("a", quota, at(100)), desk.take("a", quota, at(100))), (Ok(()), Ok(())));
-        assert_eq!(desk.take("a", quota, at(101)), Ok(()));
-        assert!(desk.take("a", quota, at(102)).is_err(), "and so on");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! was good is remembered for a while, as a hash with a key that is made at the start and is nowhere else. What was good once
 //! and is remembered no more is told apart from what never was: it is no failure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -58,8 +58,6 @@ pub type Mark = [u8; 32];
 pub struct SignIns {
     key: [u8; 32],
     good: HashMap<Mark, Good>,
-    /// The step of the last code of each user: none is taken twice.
-    steps: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +109,7 @@ fn after_scheme(value: &str) -> Option<&str> {
 impl SignIns {
     /// Nothing is remembered yet; the key is random.
     pub fn with(key: [u8; 32]) -> Self {
-        Self { key, good: HashMap::new(), steps: BTreeMap::new() }
+        Self { key, good: HashMap::new() }
     }
 
     /// The mark of credentials for a user as the desired state has them: of another hash, they are others.
@@ -132,15 +130,6 @@ impl SignIns {
             Some(good) if good.known_until > now => Known::Stale,
             _ => Known::No,
         }
-    }
-
-    /// Takes a code of a user, once.
-    pub fn take_code(&mut self, name: &str, step: u64) -> bool {
-        let is_new = self.steps.get(name).is_none_or(|last| *last < step);
-        if is_new {
-            self.steps.insert(name.to_owned(), step);
-        }
-        is_new
     }
 
     /// Remembers that credentials were good.
@@ -218,15 +207,6 @@ mod tests {
             sign_ins.remember(mark, PASSWORD_LASTS, start + Duration::from_millis(number as u64));
         }
         assert_eq!(sign_ins.good.len(), MOST_REMEMBERED);
-    }
-
-    #[test]
-    fn no_code_is_taken_twice() {
-        let mut sign_ins = SignIns::with([1; 32]);
-        let taken: Vec<bool> = [("ada", 5), ("ada", 5), ("ada", 4), ("eve", 5), ("ada", 6)]
-            .map(|(name, step)| sign_ins.take_code(name, step))
-            .into();
-        assert_eq!(taken, [true, false, false, true, true]);
     }
 
     proptest! {

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
     // Who may ask how often, and who is locked out.
     ("gate", &["desired"]),
     // Tokens and lists: what may be had, and how it is written.
-    ("export", &["desired", "gate"]),
+    ("export", &["desired"]),
     // The pure halves of tor and firewall: what is wanted, as values.
     ("tor::layout", &["desired"]),
     ("tor::geoip", &["desired"]),

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -24,6 +24,7 @@ use crate::export::list::{self, Entry, Host, List};
 use crate::export::query::{self, Order, Query};
 use crate::export::token::Claims;
 use crate::export::{Attempt, Download, ExportFormat};
+use crate::gate::Now;
 use crate::gate::limits::{Consequence, Wait};
 use crate::status::metrics::Method;
 use crate::status::{NodeState, NodeStatus, Status};
@@ -70,12 +71,12 @@ struct Request<'a> {
     asked: &'a Asked,
     status: &'a Arc<Status>,
     format: ExportFormat,
-    now: Instant,
+    now: Now,
 }
 
 /// Answers a request for a list.
 pub(super) fn answer(context: &Context, asked: &Asked, status: &Arc<Status>, format: ExportFormat) -> Response {
-    let request = Request { context, asked, status, format, now: Instant::now() };
+    let request = Request { context, asked, status, format, now: context.now() };
     let answered = request.hand_out();
     let attempt = answered.as_ref().map_or_else(|refusal| refusal.attempt, |_| Attempt::Accepted);
     context.shared.metrics.attempted(attempt);
@@ -105,10 +106,10 @@ impl Request<'_> {
         let claims = self.believed(exports)?;
         let query = Query::parse(&self.asked.query).map_err(|error| Refusal::unclear(error.to_string()))?;
         let permit = self.judged(exports, &claims, &query)?;
-        self.desk().may_take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
+        self.gate().may_take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
         let listed = self.listed(exports, &permit, query)?;
         if self.asked.method == Method::Get {
-            self.desk().take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
+            self.gate().take(&claims.grant, permit.quota, self.now).map_err(Refusal::quota)?;
             self.count(&claims, &permit, listed.nodes);
         }
         Ok(listed.response())
@@ -117,7 +118,7 @@ impl Request<'_> {
     /// What the token says that is shown, if a trusted key has signed it.
     fn believed(&self, exports: &Exports) -> Result<Arc<Claims>, Refusal> {
         let limit = self.status.access.rate_limit.as_ref();
-        self.gate().may_try(limit, self.caller(), self.context.now()).map_err(Refusal::locked_out)?;
+        self.gate().may_try(limit, self.caller(), self.now).map_err(Refusal::locked_out)?;
         let authorization = access::values(&self.asked.headers, header::AUTHORIZATION);
         let shown =
             query::token(&self.asked.query, &authorization).map_err(|error| Refusal::unclear(error.to_string()))?;
@@ -129,7 +130,7 @@ impl Request<'_> {
         let (now, address) = ((self.context.shared.now)(), self.asked.peer.address);
         let asked = judge::Asked { now, address, format: self.format, pools: &query.pools };
         let permit = judge::judge(exports, claims, &asked).map_err(|refusal| Refusal::judged(&refusal))?;
-        self.gate().passed(self.caller(), self.context.now());
+        self.gate().passed(self.caller(), self.now);
         self.desk().accepted(claims);
         Ok(permit)
     }
@@ -218,7 +219,7 @@ impl Request<'_> {
     /// Holds a refused token against whoever has shown it.
     fn hold_against(&self) {
         let limit = self.status.access.rate_limit.as_ref();
-        if self.gate().failed(limit, self.caller(), self.context.now()) == Consequence::LockedOut {
+        if self.gate().failed(limit, self.caller(), self.now) == Consequence::LockedOut {
             tracing::warn!(address = %self.caller(), "too many export tokens were refused: locked out for access.rate_limit.lockout_for, or until `exitpool unlock`");
         }
     }

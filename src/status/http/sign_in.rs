@@ -146,7 +146,7 @@ impl Visitor<'_> {
     }
 
     fn judged(&self, looked: Looked) -> Option<Response> {
-        let is_new = |step| self.context.sign_ins.memory().take_code(&self.credentials.name, step);
+        let is_new = |step| self.context.shared.gate.take_code(&self.credentials.name, step);
         match looked {
             Looked::Right => self.let_in(PASSWORD_LASTS),
             Looked::RightWithCode(step) if is_new(step) => self.let_in(CODE_LASTS),

@@ -241,6 +241,9 @@ async fn quotas_limits_and_lockouts_are_kept() {
         let wait: u64 = answer.headers["retry-after"].parse().unwrap();
         assert!((3_000..=3_600).contains(&wait), "{wait}");
     }
+    exporting.restart();
+    exporting.host.sees("a desired state in force", |report| !report.status["revision"].is_null()).await;
+    assert_eq!(exporting.ask(&one, "/export/txt").brief(), refused(429, "quota_used"), "a restart brings no new one");
 
     // From here on as the limits say; a caller is an address.
     let limit = "rate_limit: {per_minute: 30, failed_per_minute: 20, lockout_after: 4, lockout_for: 1h}";

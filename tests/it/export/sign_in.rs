@@ -120,20 +120,35 @@ async fn a_second_factor_is_behind_the_password_and_counts_once() {
     assert_eq!(passwd(PASSWORD, &["--totp", &file]).code, 1, "a secret that is there is kept");
     let users = format!("{{name: ada, password: '{hash}', totp: {{file: '{file}'}}}}");
     exporting.commit(&access(&users), &crawler("")).await;
-    let page = |from: &str, shown: &str| ask(&exporting, from, &format!("ada:{shown}"), "/").status;
-    assert_eq!(page("203.0.113.7", PASSWORD), 401, "without a code");
+    assert_eq!(page(&exporting, "203.0.113.7", PASSWORD), 401, "without a code");
     // The test may stand at the end of a step: the one before and the one behind count as well.
     let (now, far) = (code(&file, 0), code(&file, 5));
-    assert_eq!(page("203.0.113.7", &format!("{PASSWORD}{far}")), 401, "of another time");
-    assert_eq!(page("203.0.113.7", &format!("{PASSWORD}{now}")), 200);
-    assert_eq!(page("203.0.113.7", &format!("{PASSWORD}{now}")), 200, "a browser sends it again");
+    assert_eq!(page(&exporting, "203.0.113.7", &format!("{PASSWORD}{far}")), 401, "of another time");
+    assert_eq!(page(&exporting, "203.0.113.7", &format!("{PASSWORD}{now}")), 200);
+    assert_eq!(page(&exporting, "203.0.113.7", &format!("{PASSWORD}{now}")), 200, "a browser sends it again");
+    exporting.restart();
+    exporting.host.sees("a desired state in force", |report| !report.status["revision"].is_null()).await;
+    assert_eq!(
+        page(&exporting, "203.0.113.9", &format!("{PASSWORD}{now}")),
+        401,
+        "it counts once, for the next daemon as well"
+    );
     // Somebody who has overheard the code alone, in front of another password of the same user, has nothing.
-    assert_eq!(page("203.0.113.9", &format!("wrong-{now}")), 401);
+    assert_eq!(page(&exporting, "203.0.113.9", &format!("wrong-{now}")), 401);
     fs::write(&file, "short\n").unwrap();
     let next = code_of_text(&secret, 1);
-    assert_eq!(page("203.0.113.9", &format!("{PASSWORD}{next}")), 503, "it cannot be checked, so nobody is let in");
+    assert_eq!(
+        page(&exporting, "203.0.113.9", &format!("{PASSWORD}{next}")),
+        503,
+        "it cannot be checked, so nobody is let in"
+    );
     assert!(exporting.host.log().contains("second factor cannot be used"));
     assert!(!exporting.host.log().contains(secret.trim()));
+}
+
+/// Asks for the page as ada, and gives the status.
+fn page(exporting: &Exporting, from: &str, shown: &str) -> u16 {
+    ask(exporting, from, &format!("ada:{shown}"), "/").status
 }
 
 /// The code of a secret that stands in no file any more.
