@@ -40,6 +40,9 @@ pub struct Grant {
     pub quota: Option<Quota>,
 }
 
+/// No token is good for longer, and no quota counts for longer.
+pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
 /// How many lists may be downloaded in a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {

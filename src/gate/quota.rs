@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Now;
 use super::limits::Wait;
-use crate::desired::exports::Quota;
-
-/// No quota counts for longer: what is older is over, whoever's it is.
-pub const LONGEST_QUOTA: Duration = Duration::from_secs(366 * 86_400);
+use crate::desired::exports::{LONGEST, Quota};
 
 /// What was taken of a quota, as it is kept over a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +34,7 @@ impl Quotas {
     /// Takes up what was taken before the start. What was taken is never still to come.
     pub fn recall(&mut self, grant: &str, taken: Taken, now: Now) {
         let age = Duration::try_from(now.at.duration_since(taken.since)).unwrap_or_default();
-        if let Some(since) = now.clock.checked_sub(age).filter(|_| age < LONGEST_QUOTA) {
+        if let Some(since) = now.clock.checked_sub(age).filter(|_| age < LONGEST) {
             self.0.insert(grant.to_owned(), Counted { since, taken });
         }
     }

@@ -9,6 +9,8 @@ use subtle::ConstantTimeEq as _;
 
 /// How long one code lasts.
 const STEP_SECONDS: i64 = 30;
+/// How many codes there are in an hour.
+pub const STEPS_OF_AN_HOUR: u64 = 120;
 /// How many steps the clock of the authenticator may be off, either way.
 const DRIFT: u64 = 1;
 /// How many digits a code has.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::whitelist;
 use super::{limits, not_empty, unique};
 use crate::desired::document::{Document, ExportFormat, Exports, Grant};
+use crate::desired::exports::LONGEST;
 use crate::desired::findings::Findings;
 
 pub fn check(findings: &mut Findings<'_>, document: &Document) {
@@ -16,7 +17,7 @@ pub fn check(findings: &mut Findings<'_>, document: &Document) {
         not_empty(findings, &format!("{path}.formats"));
         pools(findings, &path, grant, document);
         whitelist::remark(findings, &format!("{path}.allow"), &grant.allow);
-        let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
+        let (shortest, longest) = (Duration::from_secs(1), LONGEST);
         limits::within(findings, &format!("{path}.max_ttl"), grant.max_ttl.0, shortest, longest);
         if let Some(quota) = &grant.quota {
             limits::within(findings, &format!("{path}.quota.per"), quota.per.0, shortest, longest);
