@@ -14,6 +14,15 @@ use tokio::net::TcpSocket;
 
 pub use super::committed::generated;
 
+/// Copies the program under test to where it is to be started from.
+///
+/// Another process copies it: while this one had the copy open to write, any child that another test starts just then would
+/// have it open as well for a moment, and nothing that is open to write can be started (`ETXTBSY`).
+pub fn place_program(at: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_exitpool")).arg(at).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cannot copy the program to {}", at.display());
+}
+
 /// Says why a test does not run here. In CI nothing may be skipped.
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "skipped in CI: {reason}");

@@ -18,6 +18,7 @@ use super::lab::{FRIEND, Guarded, HOST, Kind, Lab, PATIENCE, connects, exact, gu
 use super::matrix;
 use super::nftables;
 use super::tamper::named_and_mended;
+use crate::support::place_program;
 
 const SSH: u16 = 22;
 const NODE: u16 = 30_000;
@@ -301,7 +302,7 @@ impl Program {
         fs::write(directory.path().join("pool.yaml"), pool).unwrap();
         fs::write(directory.path().join("empty.yaml"), "version: 1\nallow_empty: true\npools: []\n").unwrap();
         // The test's own directory may be closed to others.
-        fs::copy(env!("CARGO_BIN_EXE_exitpool"), directory.path().join("exitpool")).unwrap();
+        place_program(&directory.path().join("exitpool"));
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         Self { directory }
     }

@@ -17,6 +17,7 @@ use super::bus::FirewalldHost;
 use super::lab::{Guarded as _, Kind, Lab};
 use super::ufw;
 use crate::lockout::host::{condition, is};
+use crate::support::place_program;
 
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 const NOBODY: &str = "65534";
@@ -32,7 +33,7 @@ struct Running(Child);
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        fs::copy(EXITPOOL, place.at("exitpool")).unwrap();
+        place_program(&place.at("exitpool"));
         for directory in ["state", "run", "tools"] {
             fs::create_dir(place.at(directory)).unwrap();
         }

@@ -8,6 +8,7 @@ use exitpool::observe::{Observation, ObservedGuard};
 
 use super::lab::{Guarded, Kind, Lab, exact, guard};
 use crate::netns::Netns;
+use crate::support::place_program;
 
 async fn chosen(choice: DriverChoice) -> Arc<dyn Firewall> {
     select(choice).await.unwrap()
@@ -102,7 +103,7 @@ fn few_capabilities_are_enough() {
         lab.apply(&guard());
         let directory = tempfile::tempdir().unwrap();
         // The test's own directory may be closed to others.
-        std::fs::copy(env!("CARGO_BIN_EXE_exitpool"), directory.path().join("exitpool")).unwrap();
+        place_program(&directory.path().join("exitpool"));
         lab.host.sh(&format!(
             "cd {}; chown -R 65534:65534 .
              exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,{rights} \
