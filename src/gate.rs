@@ -30,10 +30,6 @@ use quota::{Quotas, Taken};
 /// So many of the latest failures are remembered, of all callers together.
 pub const MOST_FAILURES: usize = 10_000;
 
-/// A code that was taken so many steps (an hour) later than the one that is shown was taken by a clock that was wrong: its
-/// user is not kept out until then.
-const FAR_AHEAD: u64 = totp::STEPS_OF_AN_HOUR;
-
 /// The time, twice: as people tell it, and on a clock that nobody sets.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -149,7 +145,7 @@ impl Gate {
     /// Takes a user's code of a second factor, by its step, once.
     pub fn take_code(&self, name: &str, step: u64) -> bool {
         let mut seen = self.seen();
-        let is_new = seen.codes.get(name).is_none_or(|last| *last < step || *last > step + FAR_AHEAD);
+        let is_new = seen.codes.get(name).is_none_or(|last| *last < step || *last > step + totp::FAR_AHEAD);
         if is_new {
             seen.codes.insert(name.to_owned(), step);
             drop(seen);
@@ -279,7 +275,10 @@ mod tests {
             [("ada", 6), ("eve", 5), ("eve", 6)].map(|(name, step)| next.take_code(name, step)),
             [false, false, true]
         );
-        assert!(next.take_code("ada", 6 + FAR_AHEAD) && !next.take_code("ada", 6), "within the hour nothing is undone");
+        assert!(
+            next.take_code("ada", 6 + totp::FAR_AHEAD) && !next.take_code("ada", 6),
+            "within the hour nothing is undone"
+        );
         assert!(next.take_code("ada", 5), "the clock was wrong then");
     }
 

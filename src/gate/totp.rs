@@ -9,8 +9,9 @@ use subtle::ConstantTimeEq as _;
 
 /// How long one code lasts.
 const STEP_SECONDS: i64 = 30;
-/// How many codes there are in an hour.
-pub const STEPS_OF_AN_HOUR: u64 = 120;
+/// A code that was taken so many steps (an hour) later than the one that is shown was taken by a clock that was wrong: its
+/// user is not kept out until then.
+pub const FAR_AHEAD: u64 = 120;
 /// How many steps the clock of the authenticator may be off, either way.
 const DRIFT: u64 = 1;
 /// How many digits a code has.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +21,13 @@ pub use super::committed::generated;
 pub fn place_program(at: &Path) {
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_exitpool")).arg(at).status();
     assert!(copied.is_ok_and(|status| status.success()), "cannot copy the program to {}", at.display());
+}
+
+/// What a verb said, which a test has called as the verb is to be called: nothing can be read off a usage error.
+#[track_caller]
+pub fn understood(verb: &str, output: Output) -> Output {
+    assert_ne!(output.status.code(), Some(64), "{verb} is called in a wrong way: {output:?}");
+    output
 }
 
 /// Says why a test does not run here. In CI nothing may be skipped.

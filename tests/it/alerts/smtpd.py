@@ -1,7 +1,7 @@
 """A real mail server (aiosmtpd) that keeps what it is sent, one line of JSON each; it prints its port.
 
-smtpd.py OUT clear|starttls|tls CERT KEY USER PASSWORD REFUSALS, at the address LISTEN; without a user nobody has to log in. So many messages are
-refused for now before one is kept.
+smtpd.py OUT clear|starttls|tls CERT KEY USER PASSWORD REFUSALS, at the address LISTEN; without a user nobody has to log in.
+So many messages are refused for now before one is kept.
 """
 import asyncio
 import json

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::firewall::lab::{HOST, Kind, Lab};
-use crate::support::{end_tors_in, skip};
+use crate::support::{end_tors_in, skip, understood};
 
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 /// The longest that anything is waited for.
@@ -135,9 +135,8 @@ impl Host {
 
     /// Runs a verb on the host, with more in its environment.
     pub fn verb_with(&self, verb: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        let output = self.verb_command(verb).args(arguments).envs(environment.iter().copied()).output().unwrap();
-        assert_ne!(output.status.code(), Some(64), "{verb} is called in a wrong way: {output:?}");
-        output
+        let mut command = self.verb_command(verb);
+        understood(verb, command.args(arguments).envs(environment.iter().copied()).output().unwrap())
     }
 
     /// Runs a verb on the host; gives what it said, on both streams.

@@ -11,12 +11,10 @@ use exitpool::daemon::socket::Report;
 use exitpool::testnet::{Peer, Spec, Testnet};
 use serde_json::Value;
 
-use crate::support::skip;
+use crate::support::{skip, understood};
 
 /// The program under test.
 pub const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
-/// The exit code of a verb that was called in a wrong way: no test means to.
-const USAGE: i32 = 64;
 /// How long the pool may take to follow: far more than it needs, since a test must not depend on the machine's speed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -76,11 +74,9 @@ impl Host {
 
     /// Runs a verb on this host; gives its exit code, its standard output and its standard error.
     pub async fn verb(&self, verb: &str, arguments: &[&str]) -> (i32, String, String) {
-        let output = self.exitpool(verb).args(arguments).output().await.unwrap();
+        let output = understood(verb, self.exitpool(verb).args(arguments).output().await.unwrap());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (code, told, complained) = (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr));
-        assert_ne!(code, USAGE, "{verb} {arguments:?}: {complained}");
-        (code, told, complained)
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Runs a shell script inside the pool's namespace; it must succeed.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::servers::listen;
 use crate::git_kit::{Kit, git, run};
 use crate::netns::Netns;
-use crate::support::end_tors_in;
+use crate::support::{end_tors_in, understood};
 
 const EXITPOOL: &str = env!("CARGO_BIN_EXE_exitpool");
 /// The longest that anything is waited for.
@@ -93,9 +93,7 @@ impl Host {
 
     /// Runs a verb on this host.
     pub fn verb(&self, verb: &str, arguments: &[&str]) -> Output {
-        let output = self.command(verb).args(arguments).output().unwrap();
-        assert_ne!(output.status.code(), Some(64), "{verb} is called in a wrong way: {output:?}");
-        output
+        understood(verb, self.command(verb).args(arguments).output().unwrap())
     }
 
     /// Stops the daemon as an operator does.
